@@ -1,0 +1,15 @@
+"""Reverse-mode automatic differentiation on JAX, written by hand.
+
+    api        grad, value_and_grad, vjp, jacrev, hessian, hvp: pytrees in and out
+    rules      one rule for each primitive of `jax.lax`
+    engine     a function runs on a tape, the tape is walked back
+"""
+
+from backprop_jax.api import grad as grad
+from backprop_jax.api import hessian as hessian
+from backprop_jax.api import hvp as hvp
+from backprop_jax.api import jacobian as jacobian
+from backprop_jax.api import jacrev as jacrev
+from backprop_jax.api import value_and_grad as value_and_grad
+from backprop_jax.api import vjp as vjp
+from backprop_jax.version import __version__ as __version__

@@ -1,0 +1,372 @@
+"""The public functions: pytrees in and out, `jax.grad`'s signatures, errors in the user's words."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from backprop_jax import rules as rules  # the book is filled on import
+from backprop_jax.arguments import (
+    Argnames,
+    Argnums,
+    PyTree,
+    Wanted,
+    check_argument,
+    check_array,
+    check_callable,
+    check_result,
+    check_scalar,
+    function_name,
+)
+from backprop_jax.engine import cotangents as ct
+from backprop_jax.engine.sweep import Pullback, sweep
+
+
+def grad(
+    fun: Callable,
+    argnums: Argnums | None = None,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+    *,
+    argnames: Argnames | None = None,
+) -> Callable:
+    """Returns a function that computes the gradient of `fun`, as `jax.grad` does.
+
+    Args:
+      fun: maps arrays, scalars and pytrees of them to a real scalar of shape ().
+      argnums: position, or positions, of the arguments to differentiate. Default: 0, or none if
+        `argnames` is given.
+      has_aux: `fun` returns a pair of the scalar and anything else, which is passed on.
+      holomorphic: `fun` is holomorphic; arguments and result are complex.
+      allow_int: integer arguments may be named, too; their gradient is zero, of dtype `float0`.
+      argnames: name, or names, of keyword arguments to differentiate.
+
+    Returns:
+      A function of the same arguments. It returns the gradient, of the argument's structure, shapes
+      and dtypes: one for an int or a str, a tuple for a sequence of positions, a dictionary for a
+      sequence of names, and a pair (positions, names) if both are given. With `has_aux`, a pair of
+      that and the auxiliary value.
+
+    Raises:
+      TypeError: the result is not a real scalar, an argument is not real, or it is missing.
+      MissingRule: the gradient would pass through a primitive without a rule.
+
+    Example:
+      >>> import backprop_jax as bp
+      >>> print(bp.grad(lambda x: x**3)(2.0))
+      12.0
+      >>> print(bp.grad(lambda x, *, scale: scale * x, argnames="scale")(3.0, scale=2.0))
+      3.0
+    """
+    value_and_gradient = value_and_grad(
+        fun, argnums, has_aux, holomorphic, allow_int, argnames=argnames
+    )
+
+    @wraps(fun, "Gradient")
+    def gradient_of(*args: Any, **kwargs: Any) -> PyTree:
+        value, gradient = value_and_gradient(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return gradient_of
+
+
+def value_and_grad(
+    fun: Callable,
+    argnums: Argnums | None = None,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+    *,
+    argnames: Argnames | None = None,
+) -> Callable:
+    """Returns a function that computes `fun` and its gradient, as `jax.value_and_grad` does.
+
+    Args, errors and the gradient's structure are those of `grad`.
+
+    Returns:
+      A function of the same arguments. It returns a pair of the value and the gradient; with
+      `has_aux`, the value is itself a pair of the scalar and the auxiliary value.
+
+    Example:
+      >>> import backprop_jax as bp
+      >>> value, gradient = bp.value_and_grad(lambda x: x**3)(2.0)
+      >>> print(value, gradient)
+      8.0 12.0
+    """
+    wanted = Wanted.of(fun, argnums, argnames)
+
+    @wraps(fun, "Value and gradient")
+    def value_and_gradient_of(*args: Any, **kwargs: Any) -> tuple:
+        chosen, run = wanted.partial(fun, args, kwargs)
+        for leaf in jax.tree.leaves(chosen):
+            check_argument("grad", leaf, holomorphic, allow_int)
+        value, pullback, *aux = vjp(run, *chosen, has_aux=has_aux)
+        check_scalar(value)
+        check_result("grad", value, holomorphic)
+        gradients = pullback(one(value))
+        return ((value, *aux) if has_aux else value), wanted.arrange(gradients)
+
+    return value_and_gradient_of
+
+
+def vjp(fun: Callable, *primals: PyTree, has_aux: bool = False) -> tuple:
+    """Returns `fun(*primals)` and its pullback, as `jax.vjp` does.
+
+    Args:
+      fun: maps arrays and pytrees of them to the same.
+      *primals: where to evaluate it.
+      has_aux: `fun` returns a pair of its result and anything else, which is passed on.
+
+    Returns:
+      A pair of the result and a function from a cotangent of the result (same structure, shapes,
+      dtypes; `float0` for integers) to a tuple with a cotangent for each of the primals. With
+      `has_aux`, a third element: the auxiliary value.
+
+    Raises:
+      TypeError, ValueError: the pullback is called with what is not a cotangent of the result.
+
+    Example:
+      >>> import backprop_jax as bp
+      >>> y, pullback = bp.vjp(lambda x, y: x * y, 3.0, 4.0)
+      >>> print([float(g) for g in pullback(1.0)])
+      [4.0, 3.0]
+    """
+    check_callable(fun)
+    leaves, tree = jax.tree.flatten(primals)
+    for leaf in leaves:
+        check_array(leaf)
+    avals = [jax.typeof(leaf) for leaf in leaves]
+    structure: list = []
+
+    def flat(*operands: Any) -> list:
+        result = fun(*jax.tree.unflatten(tree, operands))
+        aux = None
+        if has_aux:
+            if not (isinstance(result, tuple) and len(result) == 2):
+                raise TypeError(f"expected function with aux output to return a two-element tuple, "
+                                f"but got type {type(result)} with value {result!r}")  # fmt: skip
+            result, aux = result
+        outs, result_tree = jax.tree.flatten(result)
+        aux_leaves, aux_tree = jax.tree.flatten(aux)
+        for leaf in outs:
+            check_array(leaf, "result")
+        structure[:] = len(outs), result_tree, aux_tree
+        return outs + aux_leaves
+
+    values, pullback = sweep(flat, leaves, [ct.is_differentiable(aval) for aval in avals])
+    count, result_tree, aux_tree = structure
+    pullback = pullback._replace(outputs=pullback.outputs[:count])
+    result_avals = tuple(jax.typeof(value) for value in values[:count])
+    pull = VJP(function_name(fun), pullback, tree, tuple(avals), result_tree, result_avals)
+    result = jax.tree.unflatten(result_tree, values[:count])
+    return (result, pull, jax.tree.unflatten(aux_tree, values[count:])) if has_aux else (result, pull)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VJP:
+    """The pullback that `vjp` returns: cotangent of the result → cotangents of the primals."""
+
+    name: str
+    pullback: Pullback
+    tree: Any
+    avals: tuple
+    result_tree: Any
+    result_avals: tuple
+
+    def __call__(self, cotangent: PyTree, *more: PyTree) -> tuple:
+        """Returns a tuple with a cotangent for each of the primals."""
+        if more:
+            raise TypeError(
+                f"The function returned by vjp applied to {self.name} was called with "
+                f"{len(more) + 1} arguments, but it must be called with a single argument: a "
+                "cotangent of the structure of the result, a tuple if the result is a tuple."
+            )
+        leaves, tree = jax.tree.flatten(cotangent)
+        if tree != self.result_tree:
+            raise ValueError(
+                "unexpected tree structure. The argument to a VJP function must match the pytree "
+                f"structure of the result of {self.name}: expected {self.result_tree}, got {tree}."
+            )
+        cotangents = [check_cotangent(g, aval) for g, aval in zip(leaves, self.result_avals)]
+        gradients = ct.instantiate(self.pullback(cotangents), list(self.avals))
+        return jax.tree.unflatten(self.tree, gradients)
+
+
+def check_cotangent(g: Any, aval: Any) -> Any:
+    """Returns a cotangent given by the user for a result of this type, None if it can only be zero."""
+    given = jax.typeof(g)
+    dtype = aval.dtype if ct.is_differentiable(aval) else ct.float0
+    if given.shape != aval.shape or given.dtype != dtype:
+        raise ValueError(
+            "unexpected JAX type (e.g. shape/dtype) for argument to VJP function: got "
+            f"{given.str_short()}, but expected {aval.update(dtype=dtype).str_short()} because the "
+            f"corresponding output of the differentiated function had JAX type {aval.str_short()}"
+        )
+    return g if ct.is_differentiable(aval) else None
+
+
+def jacrev(
+    fun: Callable,
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+) -> Callable:
+    """Returns a function that computes the Jacobian of `fun`, row by row, as `jax.jacrev` does.
+
+    Args:
+      fun: maps arrays and pytrees of them to the same.
+      argnums, has_aux, holomorphic, allow_int: as in `grad`.
+
+    Returns:
+      A function of the same arguments. It returns, for every leaf of the result and in it for every
+      leaf of the argument, an array of shape (*result's shape, *argument's shape).
+
+    Raises:
+      TypeError: a result or an argument is not real.
+
+    Example:
+      >>> import backprop_jax as bp, jax.numpy as jnp
+      >>> print(bp.jacrev(lambda x: x**2)(jnp.array([1.0, 2.0])))
+      [[2. 0.]
+       [0. 4.]]
+    """
+    wanted = Wanted.of(fun, argnums, None)
+
+    @wraps(fun, "Jacobian")
+    def jacobian_of(*args: Any, **kwargs: Any) -> PyTree:
+        chosen, run = wanted.partial(fun, args, kwargs)
+        for leaf in jax.tree.leaves(chosen):
+            check_argument("jacrev", leaf, holomorphic, allow_int)
+        result, pullback, *aux = vjp(run, *chosen, has_aux=has_aux)
+        for leaf in jax.tree.leaves(result):
+            check_result("jacrev", leaf, holomorphic)
+        rows = wanted.arrange(jax.vmap(pullback)(basis(result)))
+        example = wanted.arrange(chosen)
+        blocks = jax.tree.map(lambda rows, x: unstack_rows(rows, result, x), rows, example)
+        outer, inner = jax.tree.structure(example), jax.tree.structure(result)
+        jacobian = jax.tree.transpose(outer, inner, blocks)
+        return (jacobian, *aux) if has_aux else jacobian
+
+    return jacobian_of
+
+
+jacobian = jacrev
+
+
+def basis(result: PyTree) -> PyTree:
+    """Returns the unit vectors of the space of results, stacked along a new first axis."""
+    leaves, tree = jax.tree.flatten(result)
+    ends = np.cumsum([0, *(jnp.size(leaf) for leaf in leaves)])
+    blocks = []
+    for leaf, start in zip(leaves, ends, strict=False):
+        block = jnp.eye(ends[-1], jnp.size(leaf), -start, dtype=jax.typeof(leaf).dtype)
+        blocks.append(block.reshape(ends[-1], *jnp.shape(leaf)))
+    return jax.tree.unflatten(tree, blocks)
+
+
+def unstack_rows(rows: jax.Array, result: PyTree, operand: Any) -> PyTree:
+    """Returns the rows of a Jacobian in the structure and shapes of the result."""
+    leaves, tree = jax.tree.flatten(result)
+    ends = np.cumsum([0, *(jnp.size(leaf) for leaf in leaves)])
+    blocks = []
+    for leaf, start, end in zip(leaves, ends, ends[1:], strict=False):
+        block = rows[start:end].reshape(*jnp.shape(leaf), *jnp.shape(operand))
+        blocks.append(block)
+    return jax.tree.unflatten(tree, blocks)
+
+
+def hessian(
+    fun: Callable, argnums: Argnums = 0, has_aux: bool = False, holomorphic: bool = False
+) -> Callable:
+    """Returns a function that computes the Hessian of `fun`, as `jax.hessian` does.
+
+    Args and errors are those of `jacrev`, of which it is twice; so is the structure of what it
+    returns: for a result of shape r and an argument of shape s, an array of shape (*r, *s, *s).
+
+    Example:
+      >>> import backprop_jax as bp
+      >>> print(bp.hessian(lambda x: x**3)(2.0))
+      12.0
+    """
+    rows = jacrev(fun, argnums, has_aux, holomorphic)
+    return jacrev(rows, argnums, has_aux, holomorphic)
+
+
+def hvp(fun: Callable, primals: Sequence, tangents: Sequence, argnums: Argnums = 0) -> PyTree:
+    """Returns the product of the Hessian of `fun` with a vector, without the Hessian.
+
+        d/dt grad(fun, argnums)(*(primals + t tangents)) at t = 0
+
+    computed as the gradient of the slope of `fun` along `tangents`: about four times the cost of
+    `fun`, where the Hessian costs as many gradients as there are numbers in the arguments.
+
+    Args:
+      fun: maps arrays and pytrees of them to a real scalar.
+      primals: sequence of the arguments of `fun`.
+      tangents: sequence of the directions, of the same structure, shapes and dtypes.
+      argnums: as in `grad`.
+
+    Returns:
+      The product, of the structure that `grad(fun, argnums)` has.
+
+    Raises:
+      TypeError, ValueError: the tangents do not match the primals.
+
+    Source: Pearlmutter 1994, Fast exact multiplication by the Hessian.
+
+    Example:
+      >>> import backprop_jax as bp
+      >>> print(bp.hvp(lambda x: x**3, (2.0,), (10.0,)))
+      120.0
+    """
+    primals, tangents = tuple(primals), tuple(tangents)
+    check_tangents(primals, tangents)
+
+    def slope(*args: PyTree) -> Any:
+        value, pullback = vjp(fun, *args)
+        check_scalar(value)
+        check_result("hvp", value, holomorphic=False)
+        pairs = zip(jax.tree.leaves(pullback(one(value))), jax.tree.leaves(tangents), strict=True)
+        products = [jnp.sum(g * v).real for g, v in pairs if g.dtype != ct.float0]
+        return sum(products[1:], products[0]).astype(jax.typeof(value).dtype)
+
+    return grad(slope, argnums)(*primals)
+
+
+def check_tangents(primals: tuple, tangents: tuple) -> None:
+    """Raises if the tangents do not have the structure and shapes of the primals."""
+    expected, given = jax.tree.structure(primals), jax.tree.structure(tangents)
+    if expected != given:
+        raise TypeError(
+            "primal and tangent arguments to hvp must have the same tree structure; primals have "
+            f"tree structure {expected} whereas tangents have tree structure {given}."
+        )
+    for x, v in zip(jax.tree.leaves(primals), jax.tree.leaves(tangents), strict=True):
+        if jnp.shape(x) != jnp.shape(v):
+            raise ValueError(
+                "hvp called with different primal and tangent shapes; "
+                f"got primal shape {jnp.shape(x)} and tangent shape {jnp.shape(v)}."
+            )
+
+
+def one(value: Any) -> Any:
+    """Returns the number one in the dtype of a scalar."""
+    return lax.full((), 1, jax.typeof(value).dtype)
+
+
+def wraps(fun: Callable, what: str) -> Callable[[Callable], Callable]:
+    """Returns a decorator that gives a derivative the name and signature of its function."""
+
+    def decorate(derivative: Callable) -> Callable:
+        functools.update_wrapper(derivative, fun)
+        derivative.__doc__ = f"{what} of {function_name(fun)}; takes the same arguments."
+        return derivative
+
+    return decorate

@@ -1,0 +1,66 @@
+"""What flows back: cotangents, their sum, their absence, and the values that have none.
+
+An absent cotangent is `None`: a zero that nobody has computed, and nobody will. It becomes an array of
+zeros in two places only: where a user is given a gradient, and where a rule with several results wants
+all of them.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.extend.core import primitives
+
+float0 = jax.dtypes.float0
+
+
+@functools.cache
+def is_inexact(dtype: Any) -> bool:
+    """Returns whether numbers of this dtype can be moved a little: floating and complex ones can."""
+    return jax.dtypes.issubdtype(dtype, np.inexact)
+
+
+def is_differentiable(aval: Any) -> bool:
+    """Returns whether a value of this type has a cotangent. Integers, booleans and keys have none."""
+    dtype = getattr(aval, "dtype", None)
+    return dtype is not None and is_inexact(dtype)
+
+
+def add(g: Any, h: Any) -> Any:
+    """Returns the sum of two contributions to one value."""
+    return primitives.add_jaxvals_p.bind(g, h)
+
+
+def zeros(aval: Any) -> Any:
+    """Returns the zero cotangent of a value of this type; of dtype `float0` if it can have no other."""
+    if not is_differentiable(aval):
+        return np.zeros(aval.shape, float0)
+    return lax.full(aval.shape, 0, aval.dtype)
+
+
+def instantiate(cotangents: list, avals: list) -> list:
+    """Returns the cotangents with zeros in the places of the absent ones."""
+    return [zeros(aval) if g is None else g for g, aval in zip(cotangents, avals, strict=True)]
+
+
+def fit(gradient: Any, aval: Any) -> Any:
+    """Returns the gradient of an elementwise operand in the operand's own shape and dtype.
+
+    An operand of rank 0 was broadcast against the others, so its gradient is the sum over all places; an
+    operand of narrower dtype takes its gradient in that dtype.
+    """
+    if jnp.ndim(gradient) != len(aval.shape):
+        gradient = lax.reduce_sum(gradient, tuple(range(jnp.ndim(gradient))))
+    if gradient.dtype != aval.dtype:
+        gradient = convert(gradient, aval.dtype)
+    return gradient
+
+
+def convert(g: Any, dtype: Any) -> Any:
+    """Returns `g` in another inexact dtype; the imaginary part has no place in a real one."""
+    if jnp.iscomplexobj(g) and not jax.dtypes.issubdtype(dtype, np.complexfloating):
+        g = lax.real(g)
+    return lax.convert_element_type(g, dtype)

@@ -1,0 +1,105 @@
+"""Rules that users bring along: `jax.custom_vjp` and `jax.custom_jvp`.
+
+A `custom_vjp` rule is a reverse rule and is called as one. A `custom_jvp` rule maps tangents to tangents,
+linearly; its reverse is our own reverse pass over the rule, with the tangents as what is recorded.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.custom_derivatives import SymbolicZero
+from jax.extend.core import set_current_trace, valid_jaxtype
+
+from backprop_jax.engine import cotangents as ct
+from backprop_jax.engine.reverse import reverse
+
+
+class Linear(NamedTuple):
+    """A linear function on a tape: its steps and the slots of its inputs and outputs."""
+
+    nodes: list
+    inputs: list[int | None]
+    outputs: list[int | None]
+
+
+class Backward(NamedTuple):
+    """A user's reverse rule with what its forward half handed over."""
+
+    bwd: Any
+    residuals: list
+    symbolic_zeros: bool
+
+
+class UserRule(NamedTuple):
+    """How the cotangents of such a step are found."""
+
+    kind: str
+    pull: Callable[[Any, list], list]
+
+
+def run_jvp(
+    tape: Any, jvp: Any, values: Sequence, slots: Sequence, symbolic_zeros: bool
+) -> tuple[list, list[bool], Linear]:
+    """Runs a `custom_jvp` rule at zero tangents, those of recorded operands on a linear tape.
+
+    Returns the results, which of them move with the tangents, and the linear function. The tangents'
+    values do not matter, only the way they take; compiled, their computation is dead code.
+    """
+    inputs, tangents = [], []
+    with set_current_trace(tape.parent_trace):
+        for value, slot in zip(values, slots, strict=True):
+            aval = jax.typeof(value)
+            if slot is not None:
+                tangent = tape.record(ct.zeros(aval))
+                inputs.append(tangent.slot)
+            else:
+                tangent = SymbolicZero(tangent_aval(aval)) if symbolic_zeros else ct.zeros(aval)
+                inputs.append(None)
+            tangents.append(tangent)
+    with set_current_trace(tape):
+        outs = jvp.call_wrapped(*values, *tangents)
+    results, tangents = outs[: len(outs) // 2], outs[len(outs) // 2 :]
+    _, outputs = tape.unwrap(tangents)
+    tape.invalidate()
+    return results, [slot is not None for slot in outputs], Linear(tape.nodes, inputs, outputs)
+
+
+def pull_jvp(node: Any, cotangents: list) -> list:
+    """Returns the cotangents of the tangents' places: the linear function, run backwards."""
+    linear = node.kept
+    seeds = [(s, g) for s, g in zip(linear.outputs, cotangents, strict=True) if g is not None]
+    pending = reverse(linear.nodes, seeds)
+    return [None if slot is None else pending.get(slot) for slot in linear.inputs]
+
+
+def run_fwd(fwd: Any, values: Sequence, slots: Sequence, out_trees: Callable) -> tuple[list, list]:
+    """Runs the forward half of a `custom_vjp` rule; returns the results and what it hands over."""
+    pairs = zip(values, slots, strict=True)
+    outs = fwd.call_wrapped(*(x for value, slot in pairs for x in (value, slot is not None)))
+    _, residual_tree, forwarded = out_trees()
+    count = residual_tree.num_leaves - sum(f is not None for f in forwarded)
+    computed = iter(outs[:count])
+    residuals = [next(computed) if f is None else values[f] for f in forwarded]
+    return outs[count:], residuals
+
+
+def pull_vjp(node: Any, cotangents: list) -> list:
+    """Returns what the user's reverse rule says, None for the zeros among it."""
+    rule = node.kept
+    if rule.symbolic_zeros:
+        avals = node.result_avals
+        g = [SymbolicZero(tangent_aval(a)) if g is None else g for g, a in zip(cotangents, avals)]
+    else:
+        g = ct.instantiate(cotangents, node.result_avals)
+    gradients = rule.bwd.call_wrapped(*rule.residuals, *g)
+    return [gradient if valid_jaxtype(gradient) else None for gradient in gradients]
+
+
+def tangent_aval(aval: Any) -> Any:
+    """Returns the type of the tangents of a value of this type."""
+    return aval.to_tangent_aval()
+
+
+JVP = UserRule("custom_jvp", pull_jvp)
+VJP = UserRule("custom_vjp", pull_vjp)

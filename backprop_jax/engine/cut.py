@@ -1,0 +1,100 @@
+"""The minimum cut: which values to keep, when those between them can be computed again.
+
+Every value is a pipe as wide as its bytes. Water flows from the values that are there in the forward
+sweep only, through whatever is computed from them, to the values that the way back reads. Keeping a
+value stops its pipe. The cheapest set of values that stops all water is the set to keep.
+
+Source: Ford and Fulkerson 1956 (maximum flow, minimum cut); Dinic 1970 (the algorithm); for its use
+here, Chen et al. 2022, "min-cut rematerialization" in functorch.
+"""
+
+from collections import deque
+from collections.abc import Hashable, Iterable, Mapping
+
+INFINITE = 1 << 62
+
+
+class Network:
+    """A directed graph with capacities, in which flow is pushed from one node to another."""
+
+    def __init__(self) -> None:
+        self.edges: dict[Hashable, dict[Hashable, int]] = {}
+
+    def connect(self, a: Hashable, b: Hashable, capacity: int) -> None:
+        """Adds room for flow from `a` to `b`."""
+        forward = self.edges.setdefault(a, {})
+        forward[b] = min(INFINITE, forward.get(b, 0) + capacity)
+        self.edges.setdefault(b, {}).setdefault(a, 0)
+
+    def levels(self, source: Hashable) -> dict[Hashable, int]:
+        """Returns the distance from the source of every node that more flow could reach."""
+        level = {source: 0}
+        queue = deque([source])
+        while queue:
+            a = queue.popleft()
+            for b, room in self.edges.get(a, {}).items():
+                if room > 0 and b not in level:
+                    level[b] = level[a] + 1
+                    queue.append(b)
+        return level
+
+    def push(self, source: Hashable, sink: Hashable, level: Mapping[Hashable, int]) -> bool:
+        """Pushes flow along shortest paths until none is left, and returns whether any was pushed."""
+        untried = {a: list(targets) for a, targets in self.edges.items()}
+        pushed = False
+        path = [source]
+        while path:
+            a = path[-1]
+            if a == sink:
+                hops = list(zip(path, path[1:]))  # noqa: B905 (one shorter on purpose)
+                amount = min(self.edges[u][v] for u, v in hops)
+                for u, v in hops:
+                    self.edges[u][v] -= amount
+                    self.edges[v][u] += amount
+                pushed, path = True, [source]
+                continue
+            while untried[a]:
+                b = untried[a][-1]
+                if self.edges[a][b] > 0 and level.get(b) == level[a] + 1:
+                    path.append(b)
+                    break
+                untried[a].pop()
+            else:
+                path.pop()
+                if path:
+                    untried[path[-1]].pop()
+        return pushed
+
+    def reachable_after_flow(self, source: Hashable, sink: Hashable) -> set[Hashable]:
+        """Pushes all the flow there can be and returns the nodes on the source's side of the cut."""
+        while sink in (level := self.levels(source)):
+            self.push(source, sink, level)
+        return set(level)
+
+
+def minimum_cut(
+    cost: Mapping[Hashable, int],
+    made_from: Mapping[Hashable, Iterable[Hashable]],
+    only_forward: Iterable[Hashable],
+    wanted: Iterable[Hashable],
+) -> set[Hashable]:
+    """Returns the values to keep: the cheapest set from which everything wanted can be had.
+
+    Args:
+      cost: bytes of every value that could be kept. Values without a cost are at hand for nothing.
+      made_from: for every value computed, the values it is computed from.
+      only_forward: values that cannot or must not be computed a second time.
+      wanted: values the way back reads.
+    """
+    network = Network()
+    for value, bytes_ in cost.items():
+        network.connect((value, "in"), (value, "out"), bytes_)
+        for operand in made_from.get(value, ()):
+            if operand in cost:
+                network.connect((operand, "out"), (value, "in"), INFINITE)
+    for value in only_forward:
+        network.connect("source", (value, "in"), INFINITE)
+    for value in wanted:
+        network.connect((value, "out"), "sink", INFINITE)
+    reached = network.reachable_after_flow("source", "sink")
+    return {v for v in cost if (v, "in") in reached and (v, "out") not in reached}

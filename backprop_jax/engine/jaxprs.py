@@ -1,0 +1,95 @@
+"""Reading, cutting and running the equations of a jaxpr."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+from jax.extend import source_info_util
+from jax.extend.core import Literal
+
+from backprop_jax.engine.registry import dear
+
+
+def variables(atoms: Iterable) -> list:
+    """Returns those of the atoms that are variables, literals left out."""
+    return [atom for atom in atoms if not isinstance(atom, Literal)]
+
+
+def structs(avals: Sequence) -> list:
+    """Returns stand-ins for values of these types, to trace a function with."""
+    return list(avals)
+
+
+def depending_on(sources: Iterable, equations: Sequence) -> set:
+    """Returns the variables whose value depends on one of the sources, these among them."""
+    moving = set(sources)
+    for equation in equations:
+        if not moving.isdisjoint(variables(equation.invars)):
+            moving.update(equation.outvars)
+    return moving
+
+
+def needed_for(targets: Iterable, equations: Sequence, available: Iterable = ()) -> list:
+    """Returns, in order, the equations to run for the targets when some variables are at hand."""
+    available = set(available)
+    wanted = {v for v in variables(targets) if v not in available}
+    chosen = []
+    for equation in reversed(equations):
+        if not wanted.isdisjoint(equation.outvars) or equation.effects:
+            wanted.update(v for v in variables(equation.invars) if v not in available)
+            chosen.append(equation)
+    return chosen[::-1]
+
+
+def evaluate(equations: Sequence, environment: dict, outputs: Sequence) -> list:
+    """Runs the equations and returns the outputs. `environment` maps variables to values; it grows."""
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else environment[atom]
+
+    names = source_info_util.current_name_stack()
+    for equation in equations:
+        source = equation.source_info
+        params = equation.primitive.get_bind_params(equation.params)
+        operands = [read(atom) for atom in equation.invars]
+        name_stack = names + source.name_stack
+        with (
+            source_info_util.user_context(source.traceback, name_stack=name_stack),
+            equation.ctx.manager,
+        ):
+            results = equation.primitive.bind(*operands, **params)
+        if not equation.primitive.multiple_results:
+            results = [results]
+        environment.update(zip(equation.outvars, results, strict=True))
+    return [read(atom) for atom in outputs]
+
+
+def as_function(closed: Any) -> Callable:
+    """Returns a closed jaxpr as a function of its operands that returns a list."""
+
+    def run(*operands: Any) -> list:
+        environment = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+        environment.update(zip(closed.jaxpr.invars, operands, strict=True))
+        return evaluate(closed.jaxpr.eqns, environment, closed.jaxpr.outvars)
+
+    return run
+
+
+def size_in_bytes(aval: Any) -> int:
+    """Returns how much memory a value of this type takes."""
+    itemsize = getattr(getattr(aval, "dtype", None), "itemsize", 4)
+    return max(1, math.prod(getattr(aval, "shape", ())) * itemsize)
+
+
+def is_dear(equation: Any) -> bool:
+    """Returns whether an equation, or one within it, is better not run twice."""
+    if equation.primitive in dear or equation.effects:
+        return True
+    return any(is_dear(inner) for closed in held(equation.params) for inner in closed.eqns)
+
+
+def held(params: dict) -> list:
+    """Returns the jaxprs among the parameters of an equation."""
+    leaves = jax.tree.leaves(list(params.values()), is_leaf=lambda x: hasattr(x, "eqns"))
+    return [leaf for leaf in leaves if hasattr(leaf, "eqns")]

@@ -1,0 +1,271 @@
+"""The words a rule is written in.
+
+A rule says how the cotangent `g` of a result becomes the cotangents of the operands. The verb says what
+kind of function the primitive is; the parameter names of each formula say what it reads:
+
+    g          the cotangent of the result (a tuple of them for a primitive with several results)
+    x, y, w    the first, second and third operand
+    z          the result (a tuple for a primitive with several)
+    avals      shape and dtype of every operand
+    needed     for every operand, whether its cotangent is wanted
+    *, name    parameters of the primitive
+
+What a formula reads is kept from the forward sweep, and nothing else. A verb may narrow what a name
+means: to `linear` every operand is only its shape and dtype, so a linear rule cannot depend on a value;
+to `bilinear` the operand whose cotangent is computed is.
+
+    elementwise(lax.mul_p,   lambda g, y: g * y,   lambda g, x: g * x)
+    linear(lax.rev_p,        lambda g, *, dimensions: lax.rev(g, dimensions))
+    piecewise_constant(lax.floor_p, lax.sign_p)
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import Primitive
+
+from backprop_jax.engine.cotangents import fit, instantiate
+
+OPERANDS = ("x", "y", "w")
+OTHERS = ("z", "avals", "needed")
+
+
+class Column(NamedTuple):
+    """One formula of a row and what it reads: values kept, shapes, parameters of the primitive."""
+
+    formula: Callable
+    reads: tuple[str, ...]  # in the order of the formula's parameters, g left out
+    shapes: frozenset[str]  # those of them that are read as shape and dtype only
+    parameters: tuple[str, ...]
+
+
+class Missing(NamedTuple):
+    """Stands in a row for a derivative that exists and has not been written: why, and where to read on."""
+
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """The rule of a primitive that is run as it is: a formula for each operand, or one for all."""
+
+    kind: str
+    columns: tuple[Column | Missing | None, ...]
+
+    def keep(self, operands: Sequence, results: Sequence, active: Sequence[bool]) -> dict[str, Any]:
+        """Returns what the formulas of the active operands read, by name."""
+        kept = {}
+        for column in self.wanted(active):
+            for name in column.reads:
+                if name in column.shapes or name in kept:
+                    continue
+                if name == "z":
+                    kept[name] = results[0] if len(results) == 1 else tuple(results)
+                else:
+                    kept[name] = operands[OPERANDS.index(name)]
+        return kept
+
+    def wanted(self, active: Sequence[bool]) -> list[Column]:
+        """Returns the formulas of the active operands."""
+        if self.kind == "pullback":
+            return list(self.columns)  # type: ignore[arg-type]
+        return [c for c, a in zip(self.columns, active, strict=False) if a and type(c) is Column]
+
+    def pull(self, node: Any, cotangents: list) -> list:
+        """Returns the cotangents of the operands, None where there is none."""
+        if self.kind == "pullback":
+            g = tuple(instantiate(cotangents, node.result_avals))
+            gradients = call(self.columns[0], g[0] if len(g) == 1 else g, node)
+            return [gradients] if len(node.operand_avals) == 1 else list(gradients)
+        (g,) = cotangents
+        gradients = [None] * len(node.operand_avals)
+        for i, slot in enumerate(node.operands):
+            column = self.columns[i] if slot is not None and i < len(self.columns) else None
+            if column is not None:
+                gradients[i] = call(column, g, node)
+                if self.kind == "elementwise":
+                    gradients[i] = fit(gradients[i], node.operand_avals[i])
+        return gradients
+
+
+def call(column: Any, g: Any, node: Any) -> Any:
+    """Returns what a formula says of the cotangent `g`, given what was kept."""
+    if type(column) is Missing:
+        raise node.missing_rule(column.reason)
+    values = []
+    for name in column.reads:
+        if name == "avals":
+            values.append(node.operand_avals)
+        elif name == "needed":
+            values.append(tuple(slot is not None for slot in node.operands))
+        elif name in column.shapes:
+            values.append(node.operand_avals[OPERANDS.index(name)])
+        else:
+            values.append(node.kept[name])
+    params = {name: node.params[name] for name in column.parameters if name in node.params}
+    return column.formula(g, *values, **params)
+
+
+class Unit(NamedTuple):
+    """A structured primitive made ready for one choice of active operands.
+
+    Attributes:
+      forward: operands → (results, kept).
+      backward: (operands kept, kept, cotangents of the results) → cotangents of the operands. Absent
+        cotangents are None on both sides.
+      keeps: which operands `backward` wants back. They are kept by reference and never copied.
+    """
+
+    forward: Callable
+    backward: Callable
+    keeps: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Structured:
+    """The rule of a primitive that holds a jaxpr.
+
+    Attributes:
+      build: (active, **params) → Unit.
+      inline: params → a function of the operands that may be run in the primitive's place while a
+        program is being staged, or None where the primitive must stay whole.
+    """
+
+    build: Callable[..., Unit]
+    inline: Callable[[dict], Callable | None]
+
+    kind = "structured"
+
+    def unit(self, active: tuple[bool, ...], params: dict) -> tuple[Unit, Unit]:
+        """Returns the unit to be staged and the same compiled, for eager calls; both are cached."""
+        return build_unit(self.build, active, tuple(params.items()), jax.config.jax_enable_x64)
+
+    def pull(self, node: Any, cotangents: list) -> list:
+        """Returns the cotangents of the operands, None where there is none."""
+        backward, operands, kept = node.kept
+        return backward(operands, kept, cotangents)
+
+
+@functools.lru_cache(maxsize=2048)
+def build_unit(build: Callable, active: tuple, params: tuple, x64: bool) -> tuple[Unit, Unit]:
+    """Returns `build`'s unit, plain and compiled. `x64` is a key of the cache: it changes dtypes."""
+    del x64
+    unit = build(active, **dict(params))
+    compiled = Unit(jax.jit(unit.forward), jax.jit(unit.backward), unit.keeps)
+    return unit, compiled
+
+
+class Constant(NamedTuple):
+    """The rule of a primitive whose derivative is zero wherever it exists."""
+
+    kind: str = "piecewise constant"
+
+
+Rule = Row | Structured | Constant
+
+book: dict[Primitive, Rule] = {}
+dear: set[Primitive] = set()
+
+
+def lookup(primitive: Primitive) -> Rule | None:
+    """Returns the rule of a primitive, or None."""
+    return book.get(primitive)
+
+
+def register(primitive: Primitive, rule: Rule) -> None:
+    """Adds a rule to the book, which holds one for each primitive.
+
+    Raises:
+      ValueError: the primitive has a rule already.
+    """
+    if primitive in book:
+        raise ValueError(f"primitive '{primitive}' has a rule already: {book[primitive].kind}.")
+    book[primitive] = rule
+
+
+def elementwise(primitive: Primitive, *formulas: Callable | Missing | None) -> None:
+    """Registers a function applied place by place, with a formula for each operand.
+
+    `g` has the shape of the result, and so may the answer: an operand of rank 0 or of narrower dtype is
+    taken care of. `None` stands for an operand that is not differentiable.
+    """
+    register(primitive, Row("elementwise", tuple(read(f) for f in formulas)))
+
+
+def linear(primitive: Primitive, *formulas: Callable | Missing | None) -> None:
+    """Registers a function linear in each operand by itself: operands are read as shape and dtype."""
+    register(primitive, Row("linear", tuple(read(f, OPERANDS) for f in formulas)))
+
+
+def bilinear(primitive: Primitive, of_x: Callable, of_y: Callable) -> None:
+    """Registers a function linear in each of two operands: its own operand is read as shape and dtype."""
+    register(primitive, Row("bilinear", (read(of_x, ("x",)), read(of_y, ("y",)))))
+
+
+def pullback(primitive: Primitive) -> Callable[[Callable], Callable]:
+    """Registers the decorated function: all operands in one formula.
+
+    It returns the operand's cotangent, or for several operands a tuple with None where there is none.
+    Absent cotangents of results come as zeros.
+    """
+
+    def decorate(formula: Callable) -> Callable:
+        register(primitive, Row("pullback", (read(formula),)))
+        return formula
+
+    return decorate
+
+
+def piecewise_constant(*primitives: Primitive) -> None:
+    """Registers functions whose derivative is zero wherever it exists."""
+    for primitive in primitives:
+        register(primitive, Constant())
+
+
+def structured(
+    primitive: Primitive, inline: Callable[[dict], Callable | None] = lambda params: None
+) -> Callable[[Callable], Callable]:
+    """Registers the decorated function, which makes a `Unit` of a primitive that holds a jaxpr."""
+
+    def decorate(build: Callable) -> Callable:
+        register(primitive, Structured(build, inline))
+        return build
+
+    return decorate
+
+
+def missing(reason: str) -> Missing:
+    """Returns the entry of a row whose derivative exists and is not written: it raises when needed."""
+    return Missing(reason)
+
+
+def dear_to_recompute(*primitives: Primitive) -> None:
+    """Says that results of these primitives are kept for the way back rather than computed twice."""
+    dear.update(primitives)
+
+
+def read(formula: Callable | Missing | None, shapes: Sequence[str] = ()) -> Column | Missing | None:
+    """Returns a formula with the names it reads.
+
+    Raises:
+      ValueError: the formula has a parameter that means nothing here.
+    """
+    if formula is None or isinstance(formula, Missing):
+        return formula
+    parameters = inspect.signature(formula).parameters.values()
+    names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    unknown = [name for name in names[1:] if name not in OPERANDS + OTHERS]
+    if names[:1] != ["g"] or unknown:
+        raise ValueError(
+            f"a formula reads g, then any of {', '.join(OPERANDS + OTHERS)}; this one reads {names}."
+        )
+    return Column(
+        formula,
+        tuple(names[1:]),
+        frozenset({*shapes, "avals", "needed"} & set(names)),
+        tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY),
+    )

@@ -1,0 +1,252 @@
+"""The tape: a function runs on it, and every step that a gradient could pass through is written down.
+
+`Tape` is a `jax.core.Trace`. A primitive that meets a recorded operand is run straight away on the trace
+that was current before (`parent_trace`), so values are whatever they are there: concrete numbers, tracers of
+`jit` or `vmap`, values on another tape. Then a node is added. Everything else never touches the tape:
+operands that are not recorded are constants, and activity needs no analysis.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax.core import Trace, Tracer
+from jax.extend import source_info_util
+from jax.extend.core import (
+    Primitive,
+    set_current_trace,
+    unsafe_am_i_under_a_jit_DO_NOT_USE,
+)
+
+from backprop_jax.engine import custom
+from backprop_jax.engine.cotangents import is_differentiable
+from backprop_jax.engine.registry import Constant, Row, Structured, lookup
+from backprop_jax.errors import MissingRule, NotLinear, message
+
+
+class Recorded(Tracer):
+    """A value on a tape: the value itself, and its slot, the number it goes by on the way back."""
+
+    __slots__ = ("slot", "value")
+
+    def __init__(self, tape: "Tape", value: Any, slot: int) -> None:
+        super().__init__(tape, jax.typeof(value))
+        self.value = value
+        self.slot = slot
+
+    def to_concrete_value(self) -> Any:
+        """Returns the number behind the value if there is one, so that Python can branch on it."""
+        value = self.value
+        return value.to_concrete_value() if isinstance(value, Tracer) else value
+
+
+@dataclasses.dataclass(slots=True)
+class Node:
+    """One step: a primitive, where its operands came from, and what its rule asked to keep."""
+
+    primitive: Primitive
+    params: dict
+    rule: Any
+    operands: list[int | None]  # slots; None for a constant
+    results: list[int | None]  # slots; None for a result without a derivative
+    operand_avals: list
+    result_avals: list
+    kept: Any
+    source: Any
+
+    def equation(self) -> str:
+        """Returns the step as text: `float32[3] = my_kernel float32[3]`."""
+        results = ", ".join(aval.str_short() for aval in self.result_avals)
+        operands = " ".join(aval.str_short() for aval in self.operand_avals)
+        return f"{results} = {self.primitive} {operands}"
+
+    def missing_rule(self, reason: str = "") -> MissingRule:
+        """Returns the error to raise when this step's derivative is needed and not to be had."""
+        what = f"MissingRule: no rule for primitive '{self.primitive}'."
+        return MissingRule(
+            message(
+                f"{what[:-1]}: {reason}" if reason else what,
+                equation=self.equation(),
+                written_at=source_info_util.summarize(self.source),
+                to_go_on="add a rule with backprop_jax.extend, or wrap the call in lax.stop_gradient.",
+            )
+        )
+
+
+class Tape(Trace):
+    """Records the steps of a function. See the module's first lines.
+
+    Args:
+      parent: the trace everything is run on.
+      linear: True for a tape that holds a function known to be linear in what is recorded, a rule of
+        `jax.custom_jvp`; a step that is not linear is then an error.
+    """
+
+    __slots__ = ("linear", "nodes", "parent_trace", "slots", "staged")
+
+    def __init__(self, parent: Trace, linear: bool = False) -> None:
+        super().__init__()
+        self.parent_trace = parent
+        self.linear = linear
+        self.nodes: list[Node] = []
+        self.slots = 0
+        self.staged = is_staging(parent)
+
+    def record(self, value: Any) -> Recorded:
+        """Returns the value as one whose way is recorded from here on."""
+        self.slots += 1
+        return Recorded(self, value, self.slots - 1)
+
+    def unwrap(self, tracers: Sequence) -> tuple[list, list[int | None]]:
+        """Returns the values behind the tracers, and their slots: None for a constant."""
+        values, slots = [], []
+        for tracer in tracers:
+            if isinstance(tracer, Recorded) and tracer._trace is self:
+                values.append(tracer.value)
+                slots.append(tracer.slot)
+            else:
+                values.append(tracer)
+                slots.append(None)
+        return values, slots
+
+    def add(
+        self,
+        primitive: Primitive,
+        params: dict,
+        rule: Any,
+        operands: tuple[list, list[int | None]],
+        results: Sequence,
+        kept: Any,
+        differentiable: Sequence[bool] | None = None,
+    ) -> list:
+        """Writes a step down and returns its results, recorded where they can have a derivative."""
+        values, slots = operands
+        outs, out_slots, out_avals = [], [], []
+        for i, result in enumerate(results):
+            aval = jax.typeof(result)
+            out_avals.append(aval)
+            if is_differentiable(aval) and (differentiable is None or differentiable[i]):
+                result = self.record(result)
+                out_slots.append(result.slot)
+            else:
+                out_slots.append(None)
+            outs.append(result)
+        if any(slot is not None for slot in out_slots):
+            avals = [jax.typeof(value) for value in values]
+            source = source_info_util.current()
+            self.nodes.append(
+                Node(primitive, params, rule, slots, out_slots, avals, out_avals, kept, source)
+            )
+        return outs
+
+    def process_primitive(self, primitive: Primitive, tracers: Sequence, params: dict, /) -> Any:
+        """Runs a primitive on the parent trace and, where an operand is recorded, adds a node."""
+        values, slots = operands = self.unwrap(tracers)
+        if all(slot is None for slot in slots):
+            with set_current_trace(self.parent_trace):
+                return primitive.bind(*values, **params)
+        rule = lookup(primitive)
+        if type(rule) is Structured:
+            if self.staged and (run := rule.inline(params)) is not None:
+                with set_current_trace(self):
+                    return run(*tracers)
+            results, kept = self.run_unit(rule, operands, params)
+            outs = self.add(primitive, {}, rule, operands, results, kept)
+            return outs if primitive.multiple_results else outs[0]
+        with set_current_trace(self.parent_trace):
+            results = primitive.bind(*values, **params)
+        if type(rule) is Constant:
+            if self.linear:
+                raise NotLinear(NOT_LINEAR)
+            return results
+        if not primitive.multiple_results:
+            results = [results]
+        kept = None
+        if type(rule) is Row:
+            kept = rule.keep(values, results, [slot is not None for slot in slots])
+            if self.linear:
+                self.check_linear(list(kept.values()), operands, results)
+        outs = self.add(primitive, params, rule, operands, results, kept)
+        return outs if primitive.multiple_results else outs[0]
+
+    def run_unit(
+        self, rule: Structured, operands: tuple[list, list[int | None]], params: dict
+    ) -> tuple[list, Any]:
+        """Runs a primitive that holds a jaxpr, and returns its results and what is kept."""
+        values, slots = operands
+        plain, compiled = rule.unit(tuple(slot is not None for slot in slots), params)
+        unit = plain if self.staged else compiled
+        with set_current_trace(self.parent_trace):
+            results, kept = unit.forward(*values)
+        operands_kept = [values[i] for i in unit.keeps]
+        if self.linear:
+            self.check_linear(operands_kept, operands, results)
+        return results, (unit.backward, operands_kept, kept)
+
+    def check_linear(self, kept: Sequence, operands: tuple[list, list], results: Sequence) -> None:
+        """Raises NotLinear if a step of a linear function keeps a value that depends on its input."""
+        moving = [value for value, slot in zip(*operands, strict=True) if slot is not None]
+        if any(value is other for value in kept for other in [*moving, *results]):
+            raise NotLinear(NOT_LINEAR)
+
+    def process_custom_jvp_call(
+        self, primitive: Any, fun: Any, jvp: Any, tracers: Sequence, /, *, symbolic_zeros: bool
+    ) -> list:
+        """Runs a function with the user's own forward rule, and keeps that rule's reverse."""
+        values, slots = operands = self.unwrap(tracers)
+        with set_current_trace(self.parent_trace):
+            if all(slot is None for slot in slots):
+                params = {"subfuns": (fun, jvp), "symbolic_zeros": symbolic_zeros}
+                return primitive.bind(*values, **params)
+        tape = Tape(self.parent_trace, linear=True)
+        results, moved, kept = custom.run_jvp(tape, jvp, values, slots, symbolic_zeros)
+        return self.add(primitive, {}, custom.JVP, operands, results, kept, moved)
+
+    def process_custom_vjp_call(
+        self,
+        primitive: Any,
+        fun: Any,
+        fwd: Any,
+        bwd: Any,
+        tracers: Sequence,
+        /,
+        *,
+        out_trees: Callable,
+        symbolic_zeros: bool,
+    ) -> list:
+        """Runs a function with the user's own reverse rule, and keeps what that rule asks for."""
+        values, slots = operands = self.unwrap(tracers)
+        with set_current_trace(self.parent_trace):
+            if all(slot is None for slot in slots):
+                params = {"subfuns": (fun, fwd, bwd), "out_trees": out_trees}
+                return primitive.bind(*values, **params, symbolic_zeros=symbolic_zeros)
+            results, residuals = custom.run_fwd(fwd, values, slots, out_trees)
+        kept = custom.Backward(bwd, residuals, symbolic_zeros)
+        return self.add(primitive, {}, custom.VJP, operands, results, kept)
+
+    def process_call(self, primitive: Any, fun: Any, tracers: Sequence, params: dict, /) -> Any:
+        """Runs a called function on the tape itself: a call is no step of its own."""
+        del primitive, params
+        with set_current_trace(self):
+            return fun.call_wrapped(*tracers)
+
+    def stage_value(self, val: Any) -> Any:
+        """Lifts a value into the parent trace. A recorded value stays as it is."""
+        if isinstance(val, Recorded) and val._trace is self:
+            return val
+        return self.parent_trace.stage_value(val)
+
+
+NOT_LINEAR = message(
+    "NotLinear: this jax.custom_jvp rule is not linear in its tangents, so it has no reverse.",
+    to_go_on="let every tangent enter the rule's result as a factor, once, or use jax.custom_vjp.",
+)
+
+
+def is_staging(parent: Trace) -> bool:
+    """Returns whether what runs on this trace becomes part of a program rather than being computed."""
+    if isinstance(parent, Tape):
+        return parent.staged
+    with set_current_trace(parent):
+        return unsafe_am_i_under_a_jit_DO_NOT_USE()

@@ -1,0 +1,44 @@
+"""What can go wrong, and how it is said.
+
+Every message has the same four lines: what is wrong, the equation, where the *user* wrote it, and what
+to do about it. No message names the machinery or prints a whole array.
+"""
+
+
+class BackpropError(Exception):
+    """Base of all errors raised by backprop_jax."""
+
+
+def message(what: str, *, equation: str = "", written_at: str = "", to_go_on: str = "") -> str:
+    """Returns the text of an error: `what` on the first line, then the lines that are known."""
+    lines = [("equation", equation), ("written at", written_at), ("to go on", to_go_on)]
+    return "\n".join([what, *(f"  {key + ':':<12}{text}" for key, text in lines if text)])
+
+
+class MissingRule(BackpropError, NotImplementedError):
+    """A primitive without a rule stands between the result and an argument that needs a gradient.
+
+    For example, with a primitive of your own that nobody has told backprop_jax about::
+
+        MissingRule: no rule for primitive 'my_kernel'.
+          equation:   float32[3] = my_kernel float32[3]
+          written at: model.py:14:28 (log_likelihood)
+          to go on:   add a rule with backprop_jax.extend, or wrap the call in lax.stop_gradient.
+
+    It is raised only when the derivative is really needed: a value that does not reach the result, or
+    reaches it through `lax.stop_gradient` alone, needs no rule.
+    """
+
+
+class NotLinear(BackpropError, TypeError):
+    """A `custom_jvp` rule is not linear in its tangents, so it has no reverse."""
+
+
+class ConfigError(BackpropError):
+    """A configuration cannot be run. One line for each mistake, in the order of the file.
+
+    For example::
+
+        digits.yaml:6:3: model.activaton: unknown key; did you mean 'activation'?
+        digits.yaml:9:18: optimizer.learning_rate: expected a number, got 'fast'
+    """
