@@ -1,0 +1,160 @@
+"""`compare`: a gradient against `jax.grad`, and both against float64."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from backprop_jax.api import grad
+from backprop_jax.check.difference import measure
+from backprop_jax.check.leaf import LeafReport
+from backprop_jax.check.paths import Leaves, type_name
+from backprop_jax.check.report import Report
+from backprop_jax.check.sources import (
+    Question,
+    Source,
+    from_float64,
+    from_function,
+    from_jax,
+    nudged,
+)
+from backprop_jax.check.verdict import Tolerance, Verdict, judge
+
+
+def compare(
+    fun: Callable[..., Any],
+    *args: Any,
+    argnums: int | Sequence[int] = 0,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+    gradient: Callable[..., Any] | None = None,
+    rtol: float | None = None,
+    atol: float = 0.0,
+    **kwargs: Any,
+) -> Report:
+    """Returns how far our gradient of `fun` is from that of `jax.grad`, and both from float64.
+
+        bp.compare(loss, params, batch).raise_if_bad()
+
+    For each leaf, with scale the largest |element| of `jax.grad` there, the gradient is right where
+
+        |ours - jax.grad| ≤ rtol scale + atol,    or    |ours - float64| ≤ rtol scale + atol.
+
+    The rest is right too if rounding explains it: if `jax.grad` is as far from float64, or moves as
+    far when the operands move by their last bit (asked for only then). `jax.grad` is a witness, not
+    the truth. An element below `rtol scale` is too small to be judged beside its neighbours.
+
+    Args:
+      fun: as for `jax.grad`, which may run it several times. It is called as it is: wrap it in
+        `jax.jit` if that is how it is used.
+      *args: its operands. Arrays are cast up for float64; keys, integers and options pass through.
+      argnums: which operands to differentiate, an integer or several.
+      has_aux: `fun` returns a pair whose second entry is not differentiated.
+      holomorphic: `fun` is complex-differentiable.
+      allow_int: integer operands may be differentiated; their gradient is float0 and is skipped.
+      gradient: a gradient written out by hand, to be judged in the place of ours. Called as
+        `gradient(*args, **kwargs)`; returns the gradient alone, without `aux`, of the structure of
+        the differentiated operand, or a tuple of those if `argnums` is one.
+      rtol: default 16 eps of the leaf's dtype with a float64 reference, 4096 eps without, and never
+        more than sqrt(eps). If given, it is strict: rounding is no excuse for more.
+      atol: in units of the gradient.
+      **kwargs: passed to `fun`.
+
+    Returns:
+      A `Report`: `print` it, ask it `ok`, or have it `raise_if_bad()`.
+    """
+    positions = argnums if isinstance(argnums, int) else tuple(argnums)
+    question = Question(fun, args, kwargs, positions, has_aux, holomorphic, allow_int)
+    value, witness = from_jax(question)
+    ours = _judged(question, gradient)
+    truth, notes = from_float64(question, value)
+    rerun = functools.cache(lambda: nudged(question))
+    sources = [ours, witness, *([truth] if truth else [])]
+
+    def leaf_report(path: str) -> LeafReport:
+        found = [source.leaves.get(path) for source in sources]
+        problem = _mismatch(found[0], found[1])
+        if problem or found[1] is None or found[1].dtype == jax.dtypes.float0:
+            return _unmeasured(path, found, problem)
+        return _measured(path, sources, rtol, atol, rerun)
+
+    paths = list(dict.fromkeys([*witness.leaves, *ours.leaves]))
+    leaves = tuple(leaf_report(path) for path in paths)
+    names = tuple(source.name for source in sources)
+    return Report(names, leaves, _problems(ours, witness), notes)
+
+
+def _judged(question: Question, gradient: Callable[..., Any] | None) -> Source:
+    """What is judged: the gradient given, or ours."""
+    if gradient is not None:
+        name = getattr(gradient, "__name__", "<lambda>")
+        return from_function(question, gradient, "gradient" if name == "<lambda>" else name)
+    differentiated = grad(question.fun, **question.options)
+
+    def alone(*args: Any, **kwargs: Any) -> Any:
+        answer = differentiated(*args, **kwargs)
+        return answer[0] if question.has_aux else answer
+
+    return from_function(question, alone, "backprop_jax")
+
+
+def _measured(
+    path: str,
+    sources: Sequence[Source],
+    rtol: float | None,
+    atol: float,
+    rerun: Callable[[], Sequence[Leaves]],
+) -> LeafReport:
+    ours, witness, *finer = (source.leaves[path] for source in sources)
+    dtype = ours.dtype
+    is_wide = jnp.finfo(dtype).bits == 64  # Then float64 is no finer.
+    truth = None if is_wide or not finer else finer[0]
+    tolerance = Tolerance.of(dtype, truth is not None, rtol, atol)
+    verdict = judge(ours, witness, truth, tolerance, lambda: [leaves[path] for leaves in rerun()])
+    used = sources[: 2 if truth is None else 3]
+    pairs = [(a, b) for b in used for a in used[: used.index(b)]]
+    differences = tuple(
+        measure(a.name, a.leaves[path], b.name, b.leaves[path], dtype) for a, b in pairs
+    )
+    index = differences[0].index
+    return LeafReport(
+        path,
+        ours.shape,
+        dtype.name,
+        verdict,
+        tolerance.relative,
+        nonfinite=int(np.sum(~np.isfinite(ours))),
+        values=() if index is None else tuple(s.leaves[path][index].item() for s in used),
+        differences=differences,
+    )
+
+
+def _unmeasured(path: str, found: Sequence[np.ndarray | None], problem: str | None) -> LeafReport:
+    leaf = next(leaf for leaf in reversed(found[:2]) if leaf is not None)
+    dtype, shape = type_name(leaf).split("[")[0], leaf.shape
+    if problem:
+        return LeafReport(path, shape, dtype, Verdict("BAD", problem))
+    return LeafReport(path, shape, dtype, Verdict("skipped", "an integer has no gradient"))
+
+
+def _mismatch(got: np.ndarray | None, expected: np.ndarray | None) -> str | None:
+    """What is wrong with the type of a leaf, if anything."""
+    said = ["nothing" if leaf is None else type_name(leaf) for leaf in (expected, got)]
+    if said[0] == said[1]:
+        return None
+    text = f"expected {said[0]}, got {said[1]}"
+    if got is not None and expected is not None and got.dtype == expected.dtype:
+        if got.ndim > 1 and got.shape == expected.shape[::-1]:
+            text += "; is it transposed?"
+    return text
+
+
+def _problems(ours: Source, witness: Source) -> tuple[str, ...]:
+    """What is wrong with the structure, where the paths of the leaves do not tell."""
+    if ours.structure == witness.structure or list(ours.leaves) != list(witness.leaves):
+        return ()
+    return (f"expected the structure {witness.structure}, got {ours.structure}",)

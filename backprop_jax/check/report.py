@@ -1,0 +1,110 @@
+"""What a comparison found: leaves × sources, with a verdict on each leaf and on the whole."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from backprop_jax.check import table
+from backprop_jax.check.leaf import LeafReport
+from backprop_jax.errors import message
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """A gradient compared with other sources of the same gradient. Printed, it is a table.
+
+    Attributes:
+      sources: names of the sources; the first is the one that is judged, the last the finest.
+      leaves: one report a leaf, in the order of the pytree.
+      problems: what is wrong with the gradient as a whole.
+      notes: what the reader should know about the sources.
+    """
+
+    sources: tuple[str, ...]
+    leaves: tuple[LeafReport, ...]
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the gradient is right, as far as these sources can tell."""
+        return not self.problems and all(leaf.ok for leaf in self.leaves)
+
+    @property
+    def worst(self) -> LeafReport | None:
+        """The bad leaf farthest from `jax.grad`, or the farthest of all; None if all are equal."""
+        apart = [leaf for leaf in self.leaves if leaf.values or not leaf.ok]
+        return max(apart, key=lambda leaf: (not leaf.ok, leaf.relative), default=None)
+
+    @property
+    def relative(self) -> float:
+        """The largest distance of a leaf from `jax.grad`, over that leaf's largest element."""
+        return max((leaf.relative for leaf in self.leaves), default=0.0)
+
+    def raise_if_bad(self) -> None:
+        """Raises AssertionError, with the table and what to do, unless the report is `ok`."""
+        if not self.ok:
+            raise AssertionError(message(str(self), to_go_on=self._advice()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the report as lists, dicts, strings and numbers that JSON can hold.
+
+        What JSON has no number for is a string: "nan", "inf", "1+2j".
+        """
+        return {
+            "ok": self.ok,
+            "relative": _plain(self.relative),
+            **_plain(dataclasses.asdict(self)),
+        }
+
+    def __str__(self) -> str:
+        """The table, what it does not tell, and the verdict on the last line."""
+        return "\n".join(
+            [
+                *table.rows(self.leaves, self.worst, has_truth=len(self.sources) > 2),
+                *(table.worst_line(self.worst, self.sources) if self.worst else []),
+                *table.details(self.leaves),
+                *(f"problem: {problem}" for problem in self.problems),
+                *(f"note: {note}" for note in self.notes),
+                self._verdict(),
+            ]
+        )
+
+    def __repr__(self) -> str:
+        """The verdict in one line."""
+        word = "ok" if self.ok else "BAD"
+        return f"Report({word}, {len(self.leaves)} leaves, {self.relative:.1e} from jax.grad)"
+
+    def _verdict(self) -> str:
+        ours, jax_name, *finer = self.sources
+        compared = [leaf for leaf in self.leaves if leaf.verdict.word != "skipped"]
+        bad = sum(not leaf.ok for leaf in compared)
+        word = "ok" if self.ok else "BAD"
+        tolerances = sorted({(leaf.dtype, leaf.tolerance) for leaf in compared if leaf.tolerance})
+        allowed = ", ".join(f"{tolerance:.1e} for {dtype}" for dtype, tolerance in tolerances)
+        return (
+            f"{word}: {len(compared) - bad} of {len(compared)} leaves of {ours} agree with "
+            + " and ".join([jax_name, *finer])
+            + (f" (rtol {allowed})" if allowed else "")
+        )
+
+    def _advice(self) -> str:
+        if self.problems or any(leaf.tolerance is None and not leaf.ok for leaf in self.leaves):
+            return "return a pytree of the structure, shapes and dtypes that jax.grad returns."
+        return (
+            "differentiate by hand at the worst element, or try backprop_jax.check.numeric.slope; "
+            "rtol= allows more."
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, complex):
+        return str(value).strip("()")
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

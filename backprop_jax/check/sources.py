@@ -1,0 +1,154 @@
+"""Who can say what a gradient is: a function, `jax.grad`, `jax.grad` in float64.
+
+Each source answers the same `Question`; a new witness is one more function that returns a `Source`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from backprop_jax.check.paths import Leaves, flatten, operand_names
+from backprop_jax.check.precision import (
+    bits,
+    canonical,
+    canonical_array,
+    is_inexact,
+    narrowing,
+    number,
+    same_value,
+    widen,
+)
+
+NUDGES = 8
+"""How often `nudged` asks: enough that all of them being lucky is a matter of 1 in 10,000."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is differentiated, at which operands, and with respect to which of them."""
+
+    fun: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    argnums: int | tuple[int, ...] = 0
+    has_aux: bool = False
+    holomorphic: bool = False
+    allow_int: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments of `jax.grad` besides the function."""
+        names = ("argnums", "has_aux", "holomorphic", "allow_int")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """The differentiated operands, counted from the front."""
+        argnums = (self.argnums,) if isinstance(self.argnums, int) else self.argnums
+        return tuple(i % len(self.args) for i in argnums)
+
+    @property
+    def names(self) -> str | list[str]:
+        """What the user calls the differentiated operand, or each of them."""
+        names = operand_names(self.fun, len(self.args))
+        chosen = [names[i] for i in self.positions]
+        return chosen[0] if isinstance(self.argnums, int) else chosen
+
+    @property
+    def operands(self) -> list[Any]:
+        """What is differentiated."""
+        return [self.args[i] for i in self.positions]
+
+    def run(self, *operands: Any) -> Any:
+        """The function at other values of what is differentiated."""
+        chosen = dict(zip(self.positions, operands, strict=True))
+        args = [chosen.get(i, arg) for i, arg in enumerate(self.args)]
+        return self.fun(*args, **self.kwargs)
+
+    def map(self, change: Callable[[Any], Any], others: Callable[[Any], Any]) -> "Question":
+        """The same question elsewhere: `change` moves what is differentiated, `others` the rest."""
+        args = tuple(
+            jax.tree.map(change if i in self.positions else others, arg)
+            for i, arg in enumerate(self.args)
+        )
+        return replace(self, args=args, kwargs=jax.tree.map(others, self.kwargs))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A gradient by the path of its leaves, and who says so."""
+
+    name: str
+    leaves: Leaves
+    structure: Any
+
+
+def from_function(question: Question, gradient: Callable[..., Any], name: str) -> Source:
+    """Returns what `gradient(*args, **kwargs)` says."""
+    answer = gradient(*question.args, **question.kwargs)
+    return Source(name, *flatten(answer, question.names))
+
+
+def from_jax(question: Question, name: str = "jax.grad") -> tuple[Any, Source]:
+    """Returns the value of the function, and what `jax.grad` says."""
+    differentiated = jax.value_and_grad(question.fun, **question.options)
+    value, gradient = differentiated(*question.args, **question.kwargs)
+    value = value[0] if question.has_aux else value
+    return value, Source(name, *flatten(gradient, question.names))
+
+
+def from_float64(question: Question, value: Any) -> tuple[Source | None, tuple[str, ...]]:
+    """Returns what `jax.grad` says when everything is computed in float64, if that means anything.
+
+    The operands are cast up, not read anew: both precisions differentiate at the same point.
+
+    Args:
+      question: in any precision.
+      value: of the function, in that precision.
+
+    Returns:
+      The source, or None if it would be no finer, fails, or is of another function (random numbers
+      drawn in float64 are not those drawn in float32); and notes for the reader.
+    """
+    dtypes = [jnp.asarray(x).dtype for x in jax.tree.leaves(question.operands) if is_inexact(x)]
+    if not any(bits(dtype) < 64 for dtype in dtypes):
+        return None, ("no finer reference: the operands are float64 already",)
+    narrow = question.map(canonical, others=canonical_array)
+    with jax.enable_x64(True):
+        wide = narrow.map(widen, others=widen)
+        try:
+            wide_value, source = from_jax(wide, "float64")
+        except Exception as error:  # Anything the user's function raises.
+            reason = (str(error).splitlines() or [""])[0][:60]
+            return None, (f"float64: the function fails there ({type(error).__name__}: {reason})",)
+        coarse_line = narrowing(wide.run, wide.operands)
+    if not same_value(value, wide_value):
+        return None, (
+            f"float64: not used, the function's value is {number(wide_value):.6g} there and "
+            f"{number(value):.6g} here (random draws and lost digits do that)",
+        )
+    if coarse_line:
+        return source, (f"float64: no finer after {coarse_line}, which rounds to less",)
+    return source, ()
+
+
+def nudged(question: Question) -> list[Leaves]:
+    """Returns what `jax.grad` says, a few times, with every operand nudged by its last bit.
+
+    That throws the dice of rounding again: what changes was not known in the first place.
+    """
+    generator = np.random.default_rng(0)
+
+    def nudge(leaf: Any) -> Any:
+        if not is_inexact(leaf):
+            return leaf
+        leaf = jnp.asarray(leaf)
+        signs = generator.choice([-1.0, 1.0], size=leaf.shape)
+        return leaf * jnp.asarray(1 + float(jnp.finfo(leaf.dtype).eps) * signs, leaf.dtype)
+
+    asked = (question.map(nudge, others=lambda leaf: leaf) for _ in range(NUDGES))
+    return [from_jax(other)[1].leaves for other in asked]

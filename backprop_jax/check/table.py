@@ -1,0 +1,85 @@
+"""Leaves as plain text: one line each, the worst marked with `>`."""
+
+from collections.abc import Iterator, Sequence
+
+from backprop_jax.check.difference import Difference
+from backprop_jax.check.leaf import LeafReport
+
+WIDTH = 110
+"""Columns of a line; a leaf's path gives way first, down to SHORTEST_PATH."""
+
+SHORTEST_PATH = 40
+
+HEADER = ("  leaf", "type", "relative", "ulp", "cosine", "worst at", "verdict")
+TRUTH_HEADER = ("to f64", "jax to f64")
+
+
+def rows(leaves: Sequence[LeafReport], worst: LeafReport | None, has_truth: bool) -> list[str]:
+    """Returns the lines of the table: a header and a line for each leaf.
+
+    Relative, ulp, cosine and index are of the gradient against `jax.grad`. With a float64 reference
+    two columns more: how far the gradient is from it, and how far `jax.grad` is, relative.
+    """
+    header = [*HEADER[:-1], *(TRUTH_HEADER if has_truth else ()), HEADER[-1]]
+    cells = [_cells(leaf, leaf is worst, has_truth) for leaf in leaves]
+    return _align([header, *cells])
+
+
+def worst_line(leaf: LeafReport, sources: Sequence[str]) -> Iterator[str]:
+    """Yields what each source says at the worst element of the worst leaf."""
+    if leaf.values:
+        digits = {"float64": 17, "complex128": 17}.get(leaf.dtype, 9)
+        said = (f"{s} {v:.{digits}g}" for s, v in zip(sources, leaf.values, strict=False))
+        yield f"worst: {leaf.path} at {_index(leaf.differences[0])}: {', '.join(said)}"
+
+
+def details(leaves: Sequence[LeafReport]) -> Iterator[str]:
+    """Yields a line for each leaf of which the table does not tell all."""
+    for leaf in leaves:
+        if not leaf.ok:
+            yield f"{leaf.path}: {leaf.verdict.reason}"
+        elif leaf.nonfinite:
+            yield f"{leaf.path}: {leaf.nonfinite} elements are inf or nan, and not here alone"
+
+
+def _cells(leaf: LeafReport, is_worst: bool, has_truth: bool) -> list[str]:
+    name = f"{'>' if is_worst else ' '} {leaf.path}"
+    type_name = f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+    if not leaf.differences:
+        blank = ["-"] * (6 if has_truth else 4)
+        return [name, type_name, *blank, leaf.verdict.word]
+    first, *others = leaf.differences
+    finer = [_short(d.relative) for d in others] if others else ["-", "-"] * has_truth
+    numbers = [_short(first.relative), _short(first.ulp), f"{first.cosine:.5f}", _index(first)]
+    return [name, type_name, *numbers, *finer, leaf.verdict.word]
+
+
+def _short(value: float) -> str:
+    """Two digits, and plain numbers where they fit."""
+    return f"{value:.2g}" if value in (0, float("inf")) or 0.1 <= value < 1000 else f"{value:.1e}"
+
+
+def _index(difference: Difference) -> str:
+    return "-" if difference.index is None else f"[{','.join(map(str, difference.index))}]"
+
+
+def _align(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Pads the columns: names to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    others = sum(widths[1:]) + 2 * len(widths[1:])
+    widths[0] = min(widths[0], max(WIDTH - others, SHORTEST_PATH))
+    left = {0, 1, len(widths) - 1}
+    return [
+        "  ".join(
+            text.ljust(width) if i in left else text.rjust(width)
+            for i, (text, width) in enumerate(
+                zip([_shorten(row[0], widths[0]), *row[1:]], widths, strict=True)
+            )
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def _shorten(name: str, width: int) -> str:
+    """The mark and the end of a name, which tells leaves apart better than its beginning."""
+    return name if len(name) <= width else f"{name[:2]}…{name[3 - width :]}"
