@@ -1,0 +1,77 @@
+"""The command line: `backprop-jax run | compare | schema`.
+
+Exit codes: 0 all is well; 1 the loss was not finite, or gradients disagree; 2 the command or the
+configuration is wrong; 130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from backprop_jax.errors import ConfigError
+from backprop_jax.version import __version__
+
+OPTIONAL = ("matplotlib", "optax", "pydantic", "rich", "sklearn", "yaml")
+"""Packages of the extra `run`; everything else must be there."""
+
+try:
+    from backprop_jax.runner import commands
+except ModuleNotFoundError as error:
+    if error.name not in OPTIONAL:
+        raise
+    commands = None
+
+BAD = 2
+
+ABOUT = (
+    "Trains an experiment from a YAML file, with gradients of our own, checked against jax.grad."
+)
+
+COMMANDS = {
+    "run": "train as CONFIG.yaml says, into a folder of its own",
+    "compare": "compare the gradients of the experiment's loss with those of jax.grad",
+    "schema": "print the JSON schema of a configuration, for editors",
+}
+
+OVERRIDES = "settings over those of the file, as in training.steps=10; the value is YAML"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    given = _arguments(argv)
+    if commands is None:
+        print("backprop-jax needs more packages: pip install 'backprop-jax[run]'", file=sys.stderr)
+        return BAD
+    try:
+        match given.command:
+            case "run":
+                return commands.run(given.config, given.overrides, given.out)
+            case "compare":
+                return commands.compare(given.config, given.overrides)
+            case _:
+                return commands.schema()
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return BAD
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Returns the parsed command line, the overrides with leading dashes among the others."""
+    parser = argparse.ArgumentParser("backprop-jax", description=ABOUT, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    chosen = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, about in COMMANDS.items():
+        command = chosen.add_parser(name, help=about, description=about, allow_abbrev=False)
+        if name == "schema":
+            continue
+        command.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the run to do")
+        command.add_argument("overrides", nargs="*", metavar="KEY.SUB=VALUE", help=OVERRIDES)
+        if name == "run":
+            command.add_argument("--out", type=Path, metavar="DIR", help="folder for the results")
+    given, rest = parser.parse_known_args(argv)
+    if unknown := [word for word in rest if given.command == "schema" or "=" not in word]:
+        parser.error(f"unknown argument {unknown[0]!r}")
+    if given.command != "schema":
+        given.overrides += rest
+    return given

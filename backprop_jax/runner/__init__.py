@@ -1,0 +1,11 @@
+"""Experiments from YAML: how a file becomes a trained model and a folder of results.
+
+document      a YAML file as values that know their line
+schema        what the sections may say; optimizers, experiment add their keys
+explain       what is wrong with them, in a user's words
+plan          everything a run needs, checked before anything is run
+task          the plan with its data on the device
+training      the compiled step and its loop, with an engine from gradients
+folder        what is written; display and curves show it
+commands      run, compare, schema
+"""

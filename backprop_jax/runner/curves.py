@@ -1,0 +1,72 @@
+"""A run as a picture: losses, metrics, and the distance between the engines, over the steps."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from backprop_jax.runner.training import Record
+
+INK, PALE = "#30343b", "#d8dbe0"
+COLOURS = ("#1f6fb4", "#d9622b", "#2a9461", "#8a5cc2", "#b8902a")
+
+Line = tuple[list[int], list[float]]
+
+
+def draw(records: Sequence[Record], title: str, path: Path) -> None:
+    """Writes a picture of the records; a run that recorded nothing gets none."""
+    tests = _by_figure(records, "test")
+    losses = {"training": _by_figure(records, "train").get("loss"), "test": tests.pop("loss", None)}
+    checks = _by_figure(records, "gradient_check").get("max_rel")
+    panels = [
+        ("loss", {name: found for name, found in losses.items() if found}),
+        ("test" if len(tests) > 1 else f"test {''.join(tests)}", tests),
+        ("largest difference from jax.grad, relative", {"": checks} if checks else {}),
+    ]
+    panels = [(name, lines) for name, lines in panels if lines]
+    if not panels:
+        return
+    figure = Figure(figsize=(0.4 + 4.6 * len(panels), 3.9), dpi=144, layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, lines) in zip(row, panels, strict=True):
+        _panel(axes, name, lines)
+    figure.savefig(path)
+
+
+def _by_figure(records: Sequence[Record], kind: str) -> dict[str, Line]:
+    """Returns steps and values of each finite figure in the records of a kind."""
+    lines: dict[str, Line] = {}
+    for record in records:
+        if record["kind"] != kind:
+            continue
+        for name, value in record.items():
+            if name not in ("kind", "step", "seconds") and isinstance(value, float):
+                steps, values = lines.setdefault(name, ([], []))
+                if math.isfinite(value):
+                    steps.append(record["step"])
+                    values.append(value)
+    return {name: line for name, line in lines.items() if line[0]}
+
+
+def _panel(axes: Axes, name: str, lines: dict[str, Line]) -> None:
+    """Draws lines over steps; the scale is logarithmic if they span a decade above zero."""
+    for colour, (label, (steps, values)) in zip(COLOURS, lines.items(), strict=False):
+        marker = "o" if len(steps) <= 30 else ""
+        axes.plot(steps, values, color=colour, label=label, lw=1.6, marker=marker, ms=3.5)
+    every = [value for _, values in lines.values() for value in values]
+    if min(every) > 0 and max(every) > 10 * min(every):
+        axes.set_yscale("log")
+    axes.set_title(name, loc="left", fontsize=10, color=INK)
+    axes.set_xlabel("step", color=INK)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.grid(color=PALE, lw=0.6)
+    axes.tick_params(colors=INK, labelsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(PALE)
+    if len(lines) > 1:
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK)

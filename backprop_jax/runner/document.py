@@ -1,0 +1,306 @@
+"""A YAML file, and overrides from the command line, as values that know where they were written.
+
+YAML is read by the core schema of version 1.2, so `1e-4` is a number and `on` is a word. Only plain
+values are built: any tag outside the core schema is refused. Mistakes do not stop the reading; all
+of them are reported at once.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from backprop_jax.errors import ConfigError
+
+Keys = tuple[str | int, ...]
+"""The way to a value from the top: keys of sections, and indices into lists."""
+
+MOST_VALUES = 100_000
+"""A file with more values than this is taken for a chain of anchors that would fill the memory."""
+
+TAG = "tag:yaml.org,2002:"
+
+CORE_SCHEMA = {
+    "null": r"~|null|Null|NULL|",
+    "bool": r"true|True|TRUE|false|False|FALSE",
+    "int": r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+",
+    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+}
+"""How a word without quotes is read; the first match decides. YAML 1.2.2, section 10.3.2."""
+
+
+class CoreLoader(yaml.SafeLoader):
+    """PyYAML's safe loader with the core schema of YAML 1.2 in the place of that of 1.1."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012  (PyYAML's own way of declaring it)
+
+
+class CoreDumper(yaml.SafeDumper):
+    """PyYAML's safe dumper, quoting what the core schema would not read as a text."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012
+
+
+for _name, _pattern in CORE_SCHEMA.items():
+    for _end in (CoreLoader, CoreDumper):
+        _end.add_implicit_resolver(TAG + _name, re.compile(f"(?:{_pattern})$"), None)
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where something was written; places sort as they are read, the command line last."""
+
+    line: float
+    column: int
+    source: str
+
+    def __str__(self) -> str:
+        """Returns `file:line:column`, or the source alone where there is no line."""
+        known = 0 < self.line < math.inf
+        return f"{self.source}:{self.line}:{self.column}" if known else self.source
+
+
+COMMAND_LINE = Place(math.inf, 0, "command line")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: where, in which value, and what it is."""
+
+    place: Place
+    keys: Keys
+    text: str
+
+    def __str__(self) -> str:
+        """Returns the mistake as one line."""
+        about = f"{dotted(self.keys)}: " if self.keys else ""
+        return f"{self.place}: {about}{self.text}"
+
+
+@dataclass(frozen=True)
+class Document:
+    """The values of a configuration, and where each was written.
+
+    Attributes:
+      name: the file, as the user named it.
+      values: nested dictionaries, lists, numbers, texts, truth values and None.
+      key_places: where the key of a value stands; list items have none.
+      value_places: where the value itself stands.
+      problems: the mistakes that reading alone could find.
+    """
+
+    name: str
+    values: dict[str, Any] = field(default_factory=dict)
+    key_places: dict[Keys, Place] = field(default_factory=dict)
+    value_places: dict[Keys, Place] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def at_key(self, keys: Keys, text: str) -> Problem:
+        """Returns a problem at the key of a value, or of the nearest section around it."""
+        nearest = _nearest(keys, self.key_places)
+        return Problem(self.key_places.get(nearest, Place(0, 0, self.name)), keys, text)
+
+    def at_value(self, keys: Keys, text: str) -> Problem:
+        """Returns a problem at a value, or at the key of the nearest section around it."""
+        if keys in self.value_places:
+            return Problem(self.value_places[keys], keys, text)
+        return self.at_key(keys, text)
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> Document:
+    """Returns the values of a YAML file, with `key.sub=value` overrides laid over them.
+
+    Raises:
+      ConfigError: the file is missing, is not text, or is not YAML.
+    """
+    document = Document(str(path))
+    top = _compose(_text(path), document.name)
+    if isinstance(top, yaml.MappingNode):
+        document.values.update(_build(document, top, (), ()))
+    elif top is not None:
+        found = _kind(top)
+        document.problems.append(document.at_key((), f"expected a section of keys, got {found}"))
+    for override in overrides:
+        _override(document, override)
+    return document
+
+
+def dump(values: dict[str, Any]) -> str:
+    """Returns values as YAML that `read` reads back unchanged."""
+    return yaml.dump(values, Dumper=CoreDumper, sort_keys=False, default_flow_style=None)
+
+
+def raise_problems(problems: Iterable[Problem]) -> None:
+    """Raises all problems as one error, in the order of the file; returns if there are none."""
+    ordered = sorted(set(problems), key=lambda problem: (problem.place, dotted(problem.keys)))
+    if ordered:
+        raise ConfigError("\n".join(map(str, ordered)))
+
+
+def dotted(keys: Keys) -> str:
+    """Returns a path the way an override writes it: `model.hidden.0`."""
+    return ".".join(map(str, keys))
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """Returns `; did you mean 'x'?` for the closest known word, or the list of all."""
+    known = list(known)
+    if close := get_close_matches(word, known, n=1):
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(known)}" if known else ""
+
+
+def _text(path: Path) -> str:
+    """Returns the text of a file."""
+    if path.is_dir():
+        raise ConfigError(f"{path}: a folder, not a YAML file")
+    if not path.is_file():
+        siblings = sorted(file.name for file in path.parent.glob("*.y*ml"))
+        raise ConfigError(f"{path}: no such file{hint(path.name, siblings)}")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text file in UTF-8") from None
+
+
+def _compose(text: str, name: str) -> yaml.Node | None:
+    """Returns the tree of YAML nodes."""
+    try:
+        return yaml.compose(text, CoreLoader)
+    except yaml.reader.ReaderError as error:
+        found = f"character U+{ord(text[error.position]):04X}"
+        raise ConfigError(f"{name}: not a text file: {found}") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        reason = error.problem or error.context or "not YAML"
+        if "'\\t'" in reason:
+            reason = "a tab cannot indent YAML; use spaces"
+        raise ConfigError(f"{_place(mark, name)}: {reason}") from None
+
+
+def _build(document: Document, node: yaml.Node, keys: Keys, around: tuple[yaml.Node, ...]) -> Any:
+    """Returns the value of a node, and notes the places of everything inside it."""
+    document.value_places[keys] = _place(node.start_mark, document.name)
+    if node in around:
+        document.problems.append(document.at_value(keys, "an anchor that contains itself"))
+        return None
+    if len(document.value_places) > MOST_VALUES:
+        raise ConfigError(f"{document.name}: more than {MOST_VALUES} values")
+    around = (*around, node)
+    if isinstance(node, yaml.MappingNode) and node.tag == TAG + "map":
+        return _section(document, node, keys, around)
+    if isinstance(node, yaml.SequenceNode) and node.tag == TAG + "seq":
+        items = enumerate(node.value)
+        return [_build(document, item, (*keys, index), around) for index, item in items]
+    return _scalar(document, node, keys)
+
+
+def _section(
+    document: Document, node: yaml.MappingNode, keys: Keys, around: tuple[yaml.Node, ...]
+) -> dict[str, Any]:
+    """Returns a mapping; a key written twice keeps its first value and is a problem."""
+    section: dict[str, Any] = {}
+    for key, value in node.value:
+        place = _place(key.start_mark, document.name)
+        if not isinstance(key, yaml.ScalarNode):
+            document.problems.append(Problem(place, keys, "a key must be a single word"))
+            continue
+        inner = (*keys, key.value)
+        if key.value in section:
+            first = document.key_places[inner]
+            text = f"written twice; the first is on line {first.line}"
+            document.problems.append(Problem(place, inner, text))
+            continue
+        document.key_places[inner] = place
+        section[key.value] = _build(document, value, inner, around)
+    return section
+
+
+def _scalar(document: Document, node: yaml.Node, keys: Keys) -> Any:
+    """Returns null, a truth value, a number or a text; refuses every other tag."""
+    tag, text = node.tag.removeprefix(TAG), node.value
+    try:
+        match tag:
+            case "str":
+                return text
+            case "null":
+                return None
+            case "bool":
+                return {"true": True, "false": False}[text.lower()]
+            case "int":
+                return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
+            case "float":
+                return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    except (ValueError, KeyError):
+        document.problems.append(document.at_value(keys, f"{text!r} is not a {tag}"))
+        return None
+    shown = node.tag.replace(TAG, "!!")
+    document.problems.append(
+        document.at_value(keys, f"tag {shown!r} is refused: plain values only")
+    )
+    return None
+
+
+def _override(document: Document, override: str) -> None:
+    """Lays one `key.sub=value` over the document; the value is read as YAML."""
+    name, equals, text = override.removeprefix("--").partition("=")
+    if not (equals and name):
+        reason = f"{override!r}: an override is written key.sub=value"
+        document.problems.append(Problem(COMMAND_LINE, (), reason))
+        return
+    *outer, last = keys = tuple(name.split("."))
+    section = document.values
+    for depth, key in enumerate(outer, start=1):
+        document.key_places.setdefault(keys[:depth], COMMAND_LINE)
+        if section.get(key) is None:
+            section[key] = {}
+        section = section[key]
+        if not isinstance(section, dict):
+            reason = f"{dotted(keys[:depth])} is not a section of keys"
+            document.problems.append(Problem(COMMAND_LINE, keys, reason))
+            return
+    try:
+        value = _read_value(text)
+    except ConfigError as error:
+        document.problems.append(Problem(COMMAND_LINE, keys, str(error)))
+        return
+    for places in (document.key_places, document.value_places):
+        for inside in [known for known in places if known[: len(keys)] == keys]:
+            del places[inside]
+        places[keys] = COMMAND_LINE
+    section[last] = value
+
+
+def _read_value(text: str) -> Any:
+    """Returns the value of a piece of YAML on the command line."""
+    aside = Document("not a value")
+    try:
+        node = yaml.compose(text, CoreLoader)
+    except yaml.YAMLError:
+        raise ConfigError(f"{text!r} is not YAML") from None
+    value = None if node is None else _build(aside, node, (), ())
+    if aside.problems:
+        raise ConfigError(aside.problems[0].text)
+    return value
+
+
+def _nearest(keys: Keys, places: dict[Keys, Place]) -> Keys:
+    """Returns the longest start of `keys` that has a place, or ()."""
+    starts = (keys[:length] for length in range(len(keys), 0, -1))
+    return next((start for start in starts if start in places), ())
+
+
+def _place(mark: yaml.Mark | None, name: str) -> Place:
+    """Returns a PyYAML mark as a place; lines and columns count from 1."""
+    return Place(mark.line + 1, mark.column + 1, name) if mark else Place(0, 0, name)
+
+
+def _kind(node: yaml.Node) -> str:
+    """Returns what a node is, in words."""
+    return "a list" if isinstance(node, yaml.SequenceNode) else f"{node.value!r}"

@@ -1,0 +1,110 @@
+"""What pydantic found wrong, in the words of somebody who wrote YAML."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from backprop_jax.runner.document import Document, Keys, Problem, hint
+
+Schema = Mapping[str, Any]
+
+EXPECTED = {
+    "bool_type": "true or false",
+    "dataclass_type": "a section of keys",
+    "dict_type": "a section of keys",
+    "finite_number": "a finite number",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "list_type": "a list",
+    "model_type": "a section of keys",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+"""What each of pydantic's errors of type wants instead."""
+
+BOUNDS = {
+    "greater_than": ("gt", "a number above"),
+    "greater_than_equal": ("ge", "a number of at least"),
+    "less_than": ("lt", "a number below"),
+    "less_than_equal": ("le", "a number of at most"),
+    "too_long": ("max_length", "a list no longer than"),
+    "too_short": ("min_length", "a list at least as long as"),
+}
+"""Where pydantic keeps the bound of each of its errors of range, and how to say it."""
+
+UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+LONGEST = 60
+
+
+def explain(error: ValidationError, document: Document, schema: Schema) -> list[Problem]:
+    """Returns one problem for each of pydantic's errors, placed in the document.
+
+    Args:
+      error: what validation raised.
+      document: the values that were validated.
+      schema: their JSON schema, which knows the keys and choices.
+    """
+    return [_problem(detail, document, schema) for detail in error.errors()]
+
+
+def _problem(detail: ErrorDetails, document: Document, schema: Schema) -> Problem:
+    """Returns one of pydantic's errors as a problem."""
+    keys: Keys = detail["loc"]
+    kind, bounds = detail["type"], detail.get("ctx", {})
+    if kind in UNKNOWN_KEY:
+        around = node_at(schema, keys[:-1]).get("properties", {})
+        return document.at_key(keys, f"unknown key{hint(str(keys[-1]), around)}")
+    if kind == "missing":
+        return document.at_key(keys, "required, but missing")
+    if kind == "value_error":
+        return document.at_key(keys, str(bounds["error"]))
+    got = shown(detail["input"])
+    if kind == "literal_error":
+        node = node_at(schema, keys)
+        choices = node.get("enum", [node.get("const")])
+        return document.at_value(keys, f"unknown value {got}{hint(str(detail['input']), choices)}")
+    if kind in BOUNDS:
+        name, words = BOUNDS[kind]
+        return document.at_value(keys, f"expected {words} {bounds[name]}, got {got}")
+    if kind in EXPECTED:
+        return document.at_value(keys, f"expected {EXPECTED[kind]}, got {got}")
+    return document.at_value(keys, f"{detail['msg'].lower()}, got {got}")
+
+
+def node_at(schema: Schema, keys: Keys) -> Schema:
+    """Returns the part of a JSON schema that describes the value at `keys`; {} if there is none."""
+    node = schema
+    for key in keys:
+        node = _resolve(schema, node)
+        node = node.get("properties", {}).get(key) or node.get("items") or {}
+    return _resolve(schema, node)
+
+
+def shown(value: Any) -> str:
+    """Returns a value as YAML would write it, shortened."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "a section of keys"
+        case list():
+            text = f"[{', '.join(map(shown, value))}]"
+        case _:
+            text = repr(value)
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+def _resolve(schema: Schema, node: Schema) -> Schema:
+    """Returns what a node refers to, or its alternative that is not null."""
+    while True:
+        if reference := node.get("$ref"):
+            node = schema["$defs"][reference.removeprefix("#/$defs/")]
+        elif alternatives := node.get("anyOf"):
+            node = next(one for one in alternatives if one.get("type") != "null")
+        else:
+            return node

@@ -1,0 +1,47 @@
+"""Who computes the gradients, and how far the two engines are apart.
+
+This is the one place outside `check` that names jax's own differentiation: it is the other engine.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+import backprop_jax
+from backprop_jax.runner.schema import EngineName
+
+Engine = Callable[..., Callable[..., Any]]
+
+ENGINES: Mapping[EngineName, Engine] = {
+    "backprop_jax": backprop_jax.value_and_grad,
+    "jax": jax.value_and_grad,
+}
+
+
+def difference(ours: Any, theirs: Any) -> dict[str, Float[Array, " leaves"]]:
+    """Returns for each leaf how far apart two gradients are.
+
+        max_abs = max |ours - theirs|        max_rel = max_abs / max |theirs|
+
+    A leaf that is zero in both has max_rel 0.
+    """
+    leaves = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+    far, size = zip(*((_largest(x - y), _largest(y)) for x, y in leaves), strict=True)
+    max_abs, scale = jnp.stack(far), jnp.stack(size)
+    relative = max_abs / jnp.where(scale == 0, 1, scale)
+    return {"max_abs": max_abs, "max_rel": jnp.where(max_abs == 0, 0, relative)}
+
+
+def worst(measured: Mapping[str, Any], params: Any) -> dict[str, Any]:
+    """Returns the largest differences as plain numbers, and the leaf with the worst max_rel."""
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(params)]
+    largest = {name: float(values.max()) for name, values in measured.items()}
+    return {**largest, "leaf": f"params{paths[int(measured['max_rel'].argmax())]}"}
+
+
+def _largest(x: Float[Array, "*shape"]) -> Float[Array, ""]:
+    """Returns max |x|, 0 for an empty array."""
+    return jnp.max(jnp.abs(x), initial=0)

@@ -1,0 +1,143 @@
+"""What a configuration may say: the typed sections, and settings read from a signature.
+
+Keys that are the same for every experiment are written out here. Those of `data`, `model` and
+`optimizer` are the arguments of a function: the experiment's `data`, the model it names, the
+optimizer of optax. `settings` makes a schema from its signature, so nothing is declared twice.
+"""
+
+import inspect
+from collections.abc import Callable, Collection
+from dataclasses import MISSING, field, fields, make_dataclass
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
+
+from annotated_types import Ge
+from pydantic import ConfigDict, model_validator
+from pydantic.dataclasses import dataclass
+
+EngineName = Literal["backprop_jax", "jax"]
+Count = Annotated[int, Ge(1)]
+
+STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+LENIENT = ConfigDict(extra="ignore")
+
+Data = TypeVar("Data")
+Model = TypeVar("Model")
+Optimizer = TypeVar("Optimizer")
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Training:
+    """How long, in which portions, and how often to look."""
+
+    steps: Count | None = None
+    """Stop after this many steps. With `epochs` as well, whichever ends first."""
+
+    epochs: Count | None = None
+    """Stop after this many passes over the training part. One of `steps`, `epochs` is required."""
+
+    batch_size: Count | None = 64
+    """Examples in a step; null takes the whole training part."""
+
+    log_every: Count = 50
+    """Steps between two lines of training loss."""
+
+    eval_every: Count = 200
+    """Steps between two looks at the test part; the last step always has one."""
+
+    @model_validator(mode="after")
+    def has_an_end(self) -> Self:
+        """Checks that the run has an end."""
+        if self.steps is None and self.epochs is None:
+            raise ValueError("say how long: steps, epochs, or both")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Gradient:
+    """Who computes the gradients, and how often the two engines are compared."""
+
+    engine: EngineName = "backprop_jax"
+    """`backprop_jax`, or `jax` for jax.grad. It switches the engine and nothing else."""
+
+    check_every: Annotated[int, Ge(0)] = 0
+    """Steps between two comparisons of the engines, from the first step on; 0 for none."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Config(Generic[Data, Model, Optimizer]):
+    """One run."""
+
+    experiment: str
+    """A Python file (`experiments/digits.py`) or a dotted name (`experiments.digits`)."""
+
+    seed: Annotated[int, Ge(0)] = 0
+    """Decides the data split, the start, the batches and all other chance."""
+
+    precision: Literal["float32", "float64"] = "float32"
+    """Of data and parameters."""
+
+    data: Data
+    """Arguments of the experiment's `data`."""
+
+    model: Model
+    """`name` of one of the experiment's MODELS, and its arguments."""
+
+    optimizer: Optimizer
+    """`name` of an optimizer of optax, and its arguments."""
+
+    training: Training
+    """How long, in which portions, and how often to look."""
+
+    gradient: Gradient
+    """Who computes the gradients, and how often the two engines are compared."""
+
+
+SECTIONS = ("data", "model", "optimizer", "training", "gradient")
+"""The keys of `Config` that hold a section; a section left out is an empty one."""
+
+Field = tuple[str, Any, Any]
+"""Name, type and default of a setting; the default is `REQUIRED` if there is none."""
+
+REQUIRED = MISSING
+
+
+def settings(name: str, wanted: Collection[Field], *, strict: bool = True) -> type:
+    """Returns a frozen dataclass with the wanted fields, checked by pydantic.
+
+    Args:
+      name: name of the class.
+      wanted: its fields.
+      strict: refuses keys beside the fields; else they are ignored.
+    """
+    return make_dataclass(
+        name,
+        [(key, kind, _default(default)) for key, kind, default in wanted],
+        namespace={"__pydantic_config__": STRICT if strict else LENIENT},
+        frozen=True,
+        kw_only=True,
+    )
+
+
+def fields_of(function: Callable[..., Any], but: Collection[str] = ()) -> list[Field]:
+    """Returns the arguments of a function as fields, except those named in `but`."""
+    return [
+        (
+            parameter.name,
+            Any if parameter.annotation is parameter.empty else parameter.annotation,
+            REQUIRED if parameter.default is parameter.empty else parameter.default,
+        )
+        for parameter in inspect.signature(function, eval_str=True).parameters.values()
+        if parameter.name not in but
+    ]
+
+
+def arguments(section: Any, but: Collection[str] = ()) -> dict[str, Any]:
+    """Returns the settings of a section as keyword arguments, except those named in `but`."""
+    return {key.name: getattr(section, key.name) for key in fields(section) if key.name not in but}
+
+
+def _default(value: Any) -> Any:
+    """Returns the field of a default; dataclasses want a factory for a mutable one."""
+    if isinstance(value, list | dict | set):
+        return field(default_factory=lambda: value)
+    return field(default=value)

@@ -1,0 +1,142 @@
+"""An experiment made ready: its data on the device, its functions with one signature for all."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from backprop_jax.errors import ConfigError
+from backprop_jax.runner.document import raise_problems
+from backprop_jax.runner.plan import Plan
+from backprop_jax.runner.schema import arguments
+
+Rows = Int[np.ndarray, " batch"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What training needs of an experiment.
+
+    Attributes:
+      train: the training part, a pytree of arrays on the device.
+      test: the test part.
+      size: number of training examples.
+      batch_size: examples in a step.
+      steps: steps in all.
+      init: key → parameters.
+      loss: parameters, batch, key → scalar.
+      metrics: parameters, test part, training part → named scalars.
+    """
+
+    train: Any
+    test: Any
+    size: int
+    batch_size: int
+    steps: int
+    init: Callable[[PRNGKeyArray], Any]
+    loss: Callable[[Any, Any, PRNGKeyArray], Float[Array, ""]]
+    metrics: Callable[[Any, Any, Any], dict[str, Float[Array, ""]]]
+
+
+def make_task(plan: Plan) -> Task:
+    """Returns the plan's experiment with its data loaded, in the precision of the current context.
+
+    Raises:
+      ConfigError: the experiment's `data` or `loss` returns what the contract does not allow, or
+        the batch is larger than the training part.
+    """
+    config, experiment, model = plan.config, plan.experiment, plan.model
+    train, test = (_on_device(part, config.precision) for part in _parts(plan))
+    size = len(jax.tree.leaves(train)[0])
+    batch_size = config.training.batch_size or size
+    if batch_size > size:
+        text = f"{batch_size} is more than the {size} training examples"
+        raise_problems([plan.document.at_value(("training", "batch_size"), text)])
+
+    def init(key: PRNGKeyArray) -> Any:
+        batch = take(train, np.arange(batch_size))
+        return _own(experiment.call("init", key=key, batch=batch, model=model))
+
+    def loss(params: Any, batch: Any, key: PRNGKeyArray) -> Float[Array, ""]:
+        return experiment.call("loss", params=params, batch=batch, key=key, model=model)
+
+    def metrics(params: Any, batch: Any, train: Any) -> dict[str, Float[Array, ""]]:
+        if "metrics" not in experiment.functions:
+            return {"loss": loss(params, batch, jax.random.key(config.seed))}
+        return experiment.call("metrics", params=params, batch=batch, train=train, model=model)
+
+    steps = _steps(plan, size // batch_size)
+    return Task(train, test, size, batch_size, steps, init, loss, metrics)
+
+
+def batches(seed: int, size: int, batch_size: int) -> Iterator[Rows]:
+    """Yields the rows of batch after batch, each epoch in a new order, the remainder dropped."""
+    for epoch in range(2**63):
+        order = np.random.default_rng((seed, epoch)).permutation(size).astype(np.int32)
+        whole = size // batch_size
+        yield from np.split(order[: whole * batch_size], whole)
+
+
+def take(part: Any, rows: Rows) -> Any:
+    """Returns some examples of a part of the data."""
+    return jax.tree.map(lambda x: x[rows], part)
+
+
+def check_loss(name: str, task: Task, params: Any, key: PRNGKeyArray) -> None:
+    """Raises unless the loss is one real number."""
+    batch = take(task.train, np.arange(task.batch_size))
+    found = jax.eval_shape(task.loss, params, batch, key)
+    if not (
+        hasattr(found, "shape") and found.shape == () and jnp.isdtype(found.dtype, "real floating")
+    ):
+        raise ConfigError(f"loss() in {name} must return one real number, not {_described(found)}")
+
+
+def _parts(plan: Plan) -> tuple[Any, Any]:
+    """Returns what the experiment's `data` returns, if it is a training part and a test part."""
+    name = plan.experiment.name
+    given = {**arguments(plan.config.data), "seed": plan.config.seed}
+    parts = plan.experiment.call("data", **given)
+    if not (isinstance(parts, tuple) and len(parts) == 2):
+        raise ConfigError(
+            f"data() in {name} must return a pair (train, test), not {_described(parts)}"
+        )
+    for part, called in zip(parts, ("training", "test"), strict=True):
+        sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(part)}
+        if len(sizes) != 1 or () in sizes or (0,) in sizes:
+            reason = "must be arrays with the same number of examples, at least one"
+            raise ConfigError(f"the {called} part that data() in {name} returns {reason}")
+    return parts
+
+
+def _on_device(part: Any, precision: str) -> Any:
+    """Returns the arrays of a part on the device, real ones in the given precision."""
+
+    def move(leaf: Any) -> Array:
+        leaf = np.asarray(leaf)
+        return jnp.asarray(leaf, precision if np.issubdtype(leaf.dtype, np.floating) else None)
+
+    return jax.tree.map(move, part)
+
+
+def _own(params: Any) -> Any:
+    """Returns parameters as arrays of their own, so that they can be donated."""
+    return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.result_type(leaf)), params)
+
+
+def _steps(plan: Plan, steps_in_an_epoch: int) -> int:
+    """Returns how many steps the run has: `steps` or `epochs`, whichever ends first."""
+    training = plan.config.training
+    epochs = None if training.epochs is None else training.epochs * steps_in_an_epoch
+    return min(given for given in (training.steps, epochs) if given is not None)
+
+
+def _described(value: Any) -> str:
+    """Returns what a value is: dtype and shape of an array, else its type."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype}{list(value.shape)}"
+    return type(value).__name__

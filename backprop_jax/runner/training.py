@@ -1,0 +1,146 @@
+"""The training loop: one functional state, one compiled step, records of what happened."""
+
+import time
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from backprop_jax.errors import BackpropError
+from backprop_jax.runner.gradients import ENGINES, Engine, difference, worst
+from backprop_jax.runner.plan import Plan
+from backprop_jax.runner.task import Rows, Task, batches, check_loss, take
+
+Record = dict[str, Any]
+"""One line of metrics.jsonl: `kind` (compile, train, test, gradient_check), `step`, and figures."""
+
+MOST_PENDING = 256
+"""Losses left on the device before they are fetched and looked at, whatever `log_every` says."""
+
+
+class State(NamedTuple):
+    """All that changes during training; the step maps one to the next."""
+
+    params: Any
+    optimizer: Any
+    step: Int[Array, ""]
+    key: PRNGKeyArray
+
+
+class NonFiniteLoss(BackpropError, ArithmeticError):
+    """The loss has become infinite or not a number."""
+
+
+def start(plan: Plan, task: Task) -> State:
+    """Returns the state before the first step; the same seed gives the same state."""
+    start_key, key = jax.random.split(jax.random.key(plan.config.seed))
+    params = task.init(start_key)
+    check_loss(plan.experiment.name, task, params, key)
+    return State(params, plan.optimizer.init(params), jnp.zeros((), jnp.int32), key)
+
+
+def make_step(
+    engine: Engine, loss: Callable[..., Any], optimizer: optax.GradientTransformationExtraArgs
+) -> Callable[[State, Any, Rows], tuple[State, Float[Array, ""]]]:
+    """Returns the function from state, training part and rows to the next state and the loss."""
+
+    def step(state: State, train: Any, rows: Rows) -> tuple[State, Float[Array, ""]]:
+        key, draw = jax.random.split(state.key)
+        batch = take(train, rows)
+        value, gradient = engine(loss)(state.params, batch, draw)
+        updates, optimizer_state = optimizer.update(
+            gradient,
+            state.optimizer,
+            state.params,
+            # Only optimizers with a line search or a step size from the loss look at these.
+            value=value,
+            grad=gradient,
+            value_fn=lambda params: loss(params, batch, draw),
+        )
+        params = optax.apply_updates(state.params, updates)
+        return State(params, optimizer_state, state.step + 1, key), value
+
+    return step
+
+
+def make_check(loss: Callable[..., Any]) -> Callable[[State, Any, Rows], Any]:
+    """Returns the function that measures how far apart the engines are on a step's own batch."""
+
+    def check(state: State, train: Any, rows: Rows) -> Any:
+        _, draw = jax.random.split(state.key)
+        given = (state.params, take(train, rows), draw)
+        (_, ours), (_, theirs) = (ENGINES[name](loss)(*given) for name in ("backprop_jax", "jax"))
+        return difference(ours, theirs)
+
+    return check
+
+
+def train(plan: Plan, task: Task, record: Callable[[Record], None]) -> None:
+    """Trains to the end, handing over a record of everything worth a line.
+
+    Raises:
+      NonFiniteLoss: at the first loss that is not finite, after the records up to it.
+    """
+    training, gradient = plan.config.training, plan.config.gradient
+    state = start(plan, task)
+    step = _compiled(
+        make_step(ENGINES[gradient.engine], task.loss, plan.optimizer), state, task, record
+    )
+    check, metrics = jax.jit(make_check(task.loss)), jax.jit(task.metrics)
+    began, pending, latest = time.perf_counter(), [], None
+    rows_of_steps = batches(plan.config.seed, task.size, task.batch_size)
+    for number, rows in enumerate(islice(rows_of_steps, task.steps), start=1):
+        if gradient.check_every and (number - 1) % gradient.check_every == 0:
+            figures = worst(jax.device_get(check(state, task.train, rows)), state.params)
+            record({"kind": "gradient_check", "step": number, **figures})
+        state, loss = step(state, task.train, rows)
+        pending.append(loss)
+        look = number == task.steps or number % training.eval_every == 0
+        if look or number % training.log_every == 0 or len(pending) == MOST_PENDING:
+            losses = jax.device_get(pending)
+            _record_losses(losses, number, latest, time.perf_counter() - began, record)
+            pending, latest = [], losses[-1]
+        if look:
+            found = jax.device_get(metrics(state.params, task.test, task.train))
+            record({"kind": "test", "step": number} | {key: float(x) for key, x in found.items()})
+
+
+def _compiled(
+    step: Callable[..., Any], state: State, task: Task, record: Callable[[Record], None]
+) -> Callable[..., tuple[State, Any]]:
+    """Returns the step compiled, its state donated; records how long that took."""
+    rows = np.arange(task.batch_size, dtype=np.int32)
+    began = time.perf_counter()
+    traced = jax.jit(step, donate_argnums=0).trace(state, task.train, rows)
+    between = time.perf_counter()
+    compiled = traced.lower().compile()
+    seconds = {"trace": between - began, "compile": time.perf_counter() - between}
+    record({"kind": "compile", "step": 0} | {f"{part}_seconds": x for part, x in seconds.items()})
+    return compiled
+
+
+def _record_losses(
+    losses: list[np.ndarray],
+    last: int,
+    before: np.ndarray | None,
+    seconds: float,
+    record: Callable[[Record], None],
+) -> None:
+    """Records the mean of the losses up to step `last`; raises at one that is not finite."""
+    finite = np.isfinite(losses)
+    good = len(losses) if finite.all() else int(np.argmin(finite))
+    reached = last - len(losses) + good
+    if good:
+        mean = float(np.mean(losses[:good]))
+        record({"kind": "train", "step": reached, "loss": mean, "seconds": seconds})
+    if good < len(losses):
+        value = float(losses[good])
+        record({"kind": "train", "step": reached + 1, "loss": value, "seconds": seconds})
+        before = losses[good - 1] if good else before
+        known = "" if before is None else f", after {before:.6g} at step {reached}"
+        raise NonFiniteLoss(f"the loss is {value} at step {reached + 1}{known}")
