@@ -1,6 +1,7 @@
 """`compare`: a gradient against `jax.grad`, and both against float64."""
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -45,7 +46,7 @@ def compare(
         |ours - jax.grad| ≤ rtol scale + atol,    or    |ours - float64| ≤ rtol scale + atol.
 
     The rest is right too if rounding explains it: if `jax.grad` is as far from float64, or moves as
-    far when the operands move by their last bit (asked for only then). `jax.grad` is a witness, not
+    far with the operands where float64 does not (asked for only then). `jax.grad` is a witness, not
     the truth. An element below `rtol scale` is too small to be judged beside its neighbours.
 
     Args:
@@ -72,7 +73,7 @@ def compare(
     value, witness = from_jax(question)
     ours = _judged(question, gradient)
     truth, notes = from_float64(question, value)
-    rerun = functools.cache(lambda: nudged(question))
+    rerun = functools.cache(lambda: nudged(question, with_float64=truth is not None))
     sources = [ours, witness, *([truth] if truth else [])]
 
     def leaf_report(path: str) -> LeafReport:
@@ -107,28 +108,29 @@ def _measured(
     sources: Sequence[Source],
     rtol: float | None,
     atol: float,
-    rerun: Callable[[], Sequence[Leaves]],
+    rerun: Callable[[], Sequence[tuple[Leaves, Leaves | None]]],
 ) -> LeafReport:
-    ours, witness, *finer = (source.leaves[path] for source in sources)
-    dtype = ours.dtype
-    is_wide = jnp.finfo(dtype).bits == 64  # Then float64 is no finer.
-    truth = None if is_wide or not finer else finer[0]
-    tolerance = Tolerance.of(dtype, truth is not None, rtol, atol)
-    verdict = judge(ours, witness, truth, tolerance, lambda: [leaves[path] for leaves in rerun()])
-    used = sources[: 2 if truth is None else 3]
-    pairs = [(a, b) for b in used for a in used[: used.index(b)]]
+    ours, witness, truth = [*(source.leaves[path] for source in sources), None][:3]
+    is_finer = truth is not None and jnp.finfo(ours.dtype).bits < 64
+    tolerance = Tolerance.of(ours.dtype, is_finer, rtol, atol)
+
+    def nearby() -> list[tuple[np.ndarray, np.ndarray | None]]:
+        return [(leaves[path], finer[path] if finer else None) for leaves, finer in rerun()]
+
+    verdict = judge(ours, witness, truth, tolerance, nearby)
     differences = tuple(
-        measure(a.name, a.leaves[path], b.name, b.leaves[path], dtype) for a, b in pairs
+        measure(left.name, left.leaves[path], right.name, right.leaves[path], ours.dtype)
+        for left, right in itertools.combinations(sources, 2)
     )
     index = differences[0].index
     return LeafReport(
         path,
         ours.shape,
-        dtype.name,
+        ours.dtype.name,
         verdict,
         tolerance.relative,
         nonfinite=int(np.sum(~np.isfinite(ours))),
-        values=() if index is None else tuple(s.leaves[path][index].item() for s in used),
+        values=() if index is None else tuple(s.leaves[path][index].item() for s in sources),
         differences=differences,
     )
 

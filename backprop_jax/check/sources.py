@@ -3,6 +3,8 @@
 Each source answers the same `Question`; a new witness is one more function that returns a `Source`.
 """
 
+import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +26,7 @@ from backprop_jax.check.precision import (
 )
 
 NUDGES = 8
-"""How often `nudged` asks: enough that all of them being lucky is a matter of 1 in 10,000."""
+"""How often `nudged` asks: often enough that hardly ever is `jax.grad` lucky each time."""
 
 
 @dataclass(frozen=True)
@@ -117,38 +119,56 @@ def from_float64(question: Question, value: Any) -> tuple[Source | None, tuple[s
     dtypes = [jnp.asarray(x).dtype for x in jax.tree.leaves(question.operands) if is_inexact(x)]
     if not any(bits(dtype) < 64 for dtype in dtypes):
         return None, ("no finer reference: the operands are float64 already",)
-    narrow = question.map(canonical, others=canonical_array)
-    with jax.enable_x64(True):
-        wide = narrow.map(widen, others=widen)
-        try:
-            wide_value, source = from_jax(wide, "float64")
-        except Exception as error:  # Anything the user's function raises.
-            reason = (str(error).splitlines() or [""])[0][:60]
-            return None, (f"float64: the function fails there ({type(error).__name__}: {reason})",)
-        coarse_line = narrowing(wide.run, wide.operands)
+    try:
+        wide_value, source = _in_float64(question)
+    except Exception as error:  # Anything the user's function raises.
+        reason = (str(error).splitlines() or [""])[0][:60]
+        return None, (f"float64: the function fails there ({type(error).__name__}: {reason})",)
     if not same_value(value, wide_value):
         return None, (
             f"float64: not used, the function's value is {number(wide_value):.6g} there and "
             f"{number(value):.6g} here (random draws and lost digits do that)",
         )
-    if coarse_line:
-        return source, (f"float64: no finer after {coarse_line}, which rounds to less",)
-    return source, ()
+    wide = _widened(question)
+    with jax.enable_x64(True):
+        line = narrowing(wide.run, wide.operands)
+    return source, (f"float64: rounded to less at {line}, so no finer there",) if line else ()
 
 
-def nudged(question: Question) -> list[Leaves]:
-    """Returns what `jax.grad` says, a few times, with every operand nudged by its last bit.
+def nudged(question: Question, with_float64: bool) -> list[tuple[Leaves, Leaves | None]]:
+    """Returns what `jax.grad` says at operands nearby, and what it says there in float64.
 
-    That throws the dice of rounding again: what changes was not known in the first place.
+    That throws the dice of rounding again. With float64 to tell what the function itself does
+    there, the operands move by up to half their digits; without, by up to `NUDGES` last bits.
     """
     generator = np.random.default_rng(0)
 
-    def nudge(leaf: Any) -> Any:
+    def nudge(leaf: Any, part: float) -> Any:
         if not is_inexact(leaf):
             return leaf
         leaf = jnp.asarray(leaf)
+        eps = float(jnp.finfo(leaf.dtype).eps)
+        step = part * (math.sqrt(eps) if with_float64 else NUDGES * eps)
         signs = generator.choice([-1.0, 1.0], size=leaf.shape)
-        return leaf * jnp.asarray(1 + float(jnp.finfo(leaf.dtype).eps) * signs, leaf.dtype)
+        return leaf * jnp.asarray(1 + step * signs, leaf.dtype)
 
-    asked = (question.map(nudge, others=lambda leaf: leaf) for _ in range(NUDGES))
-    return [from_jax(other)[1].leaves for other in asked]
+    answers = []
+    for i in range(NUDGES):
+        change = functools.partial(nudge, part=(i + 1) / NUDGES)
+        nearby = question.map(change, others=lambda leaf: leaf)
+        finer = _in_float64(nearby)[1].leaves if with_float64 else None
+        answers.append((from_jax(nearby)[1].leaves, finer))
+    return answers
+
+
+def _widened(question: Question) -> Question:
+    """The question in float64, as JAX sees the operands now: to be answered with x64 enabled."""
+    narrow = question.map(canonical, others=canonical_array)
+    with jax.enable_x64(True):
+        return narrow.map(widen, others=widen)
+
+
+def _in_float64(question: Question) -> tuple[Any, Source]:
+    wide = _widened(question)
+    with jax.enable_x64(True):
+        return from_jax(wide, "float64")

@@ -8,10 +8,10 @@ from backprop_jax.check.leaf import LeafReport
 WIDTH = 110
 """Columns of a line; a leaf's path gives way first, down to SHORTEST_PATH."""
 
-SHORTEST_PATH = 40
+SHORTEST_PATH = 26
 
 HEADER = ("  leaf", "type", "relative", "ulp", "cosine", "worst at", "verdict")
-TRUTH_HEADER = ("to f64", "jax to f64")
+TRUTH_HEADER = ("ours-f64", "jax-f64")
 
 
 def rows(leaves: Sequence[LeafReport], worst: LeafReport | None, has_truth: bool) -> list[str]:
@@ -29,7 +29,7 @@ def worst_line(leaf: LeafReport, sources: Sequence[str]) -> Iterator[str]:
     """Yields what each source says at the worst element of the worst leaf."""
     if leaf.values:
         digits = {"float64": 17, "complex128": 17}.get(leaf.dtype, 9)
-        said = (f"{s} {v:.{digits}g}" for s, v in zip(sources, leaf.values, strict=False))
+        said = (f"{s} {v:.{digits}g}" for s, v in zip(sources, leaf.values, strict=True))
         yield f"worst: {leaf.path} at {_index(leaf.differences[0])}: {', '.join(said)}"
 
 
@@ -49,8 +49,8 @@ def _cells(leaf: LeafReport, is_worst: bool, has_truth: bool) -> list[str]:
         blank = ["-"] * (6 if has_truth else 4)
         return [name, type_name, *blank, leaf.verdict.word]
     first, *others = leaf.differences
-    finer = [_short(d.relative) for d in others] if others else ["-", "-"] * has_truth
-    numbers = [_short(first.relative), _short(first.ulp), f"{first.cosine:.5f}", _index(first)]
+    finer = [_short(d.relative) for d in others]
+    numbers = [_short(first.relative), _short(first.ulp), f"{first.cosine:.4f}", _index(first)]
     return [name, type_name, *numbers, *finer, leaf.verdict.word]
 
 

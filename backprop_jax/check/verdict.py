@@ -58,14 +58,14 @@ def judge(
     jax_leaf: np.ndarray,
     truth: np.ndarray | None,
     tolerance: Tolerance,
-    nudged: Callable[[], Sequence[np.ndarray]],
+    nudged: Callable[[], Sequence[tuple[np.ndarray, np.ndarray | None]]],
 ) -> Verdict:
     """Returns the verdict on one leaf.
 
     Where `jax.grad` is not finite, the float64 reference takes its place. Elements farther from it
     than the tolerance are disputed. They are accepted if float64 bears them out, or if rounding
     explains them: `jax.grad` itself lies a comparable distance from float64, or moves by as much
-    when its operands move by their last bit. Only the disputed elements enter, so neither the size
+    with its operands where float64 does not. Only the disputed elements enter, so neither the size
     of the array nor a difference the two gradients share can hide an error in one of them.
 
     Args:
@@ -73,7 +73,8 @@ def judge(
       jax_leaf: what `jax.grad` says. Same shape and dtype.
       truth: the float64 reference, if there is one. Same shape.
       tolerance: how far is too far.
-      nudged: what `jax.grad` says at nudged operands; asked for only when there is a dispute.
+      nudged: what `jax.grad` and float64 say at nudged operands; asked for only when there is a
+        dispute.
     """
     dtype = ours.dtype
     x, y = wide(ours), wide(jax_leaf)
@@ -98,11 +99,20 @@ def judge(
         return Verdict("BAD", "farther than the tolerance given")
 
     seen = min(MARGIN * largest(distance(y, z)), half_the_digits)
-    moved = MARGIN * max(largest(distance(wide(leaf)[disputed], y)) for leaf in nudged())
+    moved = MARGIN * max(_moved(y, z, a, b, disputed) for a, b in nudged())
     apart = min(largest(distance(x, reference)), largest(distance(x, z)))
     if apart <= max(bar, seen, moved):
         return Verdict("rounding", "apart by no more than rounding explains")
     return Verdict("BAD", "farther apart than rounding explains")
+
+
+def _moved(
+    y: np.ndarray, z: np.ndarray, nearby: np.ndarray, finer: np.ndarray | None, at: np.ndarray
+) -> float:
+    """How far `jax.grad` moves from y to `nearby`, less what float64 moves from z to `finer`."""
+    with np.errstate(invalid="ignore"):  # Inf - inf is not finite, and does not count.
+        expected = y if finer is None else y + (wide(finer)[at] - z)
+    return largest(distance(wide(nearby)[at], expected))
 
 
 def _underflow(dtype: np.dtype) -> float:
