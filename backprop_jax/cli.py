@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from backprop_jax.errors import ConfigError
+from backprop_jax.errors import BackpropError, ConfigError
 from backprop_jax.version import __version__
 
 OPTIONAL = ("matplotlib", "optax", "pydantic", "rich", "sklearn", "yaml")
@@ -18,11 +18,11 @@ OPTIONAL = ("matplotlib", "optax", "pydantic", "rich", "sklearn", "yaml")
 try:
     from backprop_jax.runner import commands
 except ModuleNotFoundError as error:
-    if error.name not in OPTIONAL:
+    if str(error.name).partition(".")[0] not in OPTIONAL:
         raise
     commands = None
 
-BAD = 2
+WRONG, BAD = 1, 2
 
 ABOUT = (
     "Trains an experiment from a YAML file, with gradients of our own, checked against jax.grad."
@@ -54,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return BAD
+    except BackpropError as error:
+        print(error, file=sys.stderr)
+        return WRONG
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

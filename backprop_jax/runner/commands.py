@@ -16,10 +16,11 @@ from backprop_jax.runner.curves import draw
 from backprop_jax.runner.display import display
 from backprop_jax.runner.document import dump
 from backprop_jax.runner.environment import environment
+from backprop_jax.runner.optimizers import any_optimizer
 from backprop_jax.runner.plan import AnyKeys, Plan, make_plan
 from backprop_jax.runner.schema import Config
 from backprop_jax.runner.task import Task, batches, make_task, take
-from backprop_jax.runner.training import NonFiniteLoss, Record, start, train
+from backprop_jax.runner.training import NonFiniteLoss, Record, State, start, train
 
 COMPLETED, WRONG, INTERRUPTED = 0, 1, 130
 
@@ -33,19 +34,23 @@ def run(path: Path, overrides: Sequence[str], out: Path | None) -> int:
     plan = make_plan(path, overrides)
     with jax.enable_x64(plan.config.precision == "float64"):
         task = make_task(plan)
+        state = start(plan, task)
         folder = run_folder.make_folder(out, path.stem)
         run_folder.write(folder / run_folder.CONFIG, dump(plan.settings))
         run_folder.write_json(folder / run_folder.ENVIRONMENT, environment(path.resolve().parent))
         print(_headline(plan, task))
         records: list[Record] = []
-        status, message = "failed", "an exception; see the traceback"
+        status, message = "failed", ""
         try:
-            _train(plan, task, folder, records)
+            _train(plan, task, state, folder, records)
             status, message = "completed", ""
         except NonFiniteLoss as error:
             status, message = "nonfinite", str(error)
         except KeyboardInterrupt:
             status, message = "interrupted", "from the keyboard"
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+            raise
         finally:
             summary = run_folder.summarize(records, status, message)
             run_folder.write_json(folder / run_folder.SUMMARY, summary)
@@ -75,16 +80,16 @@ def compare(path: Path, overrides: Sequence[str]) -> int:
 
 def schema() -> int:
     """Prints the JSON schema of a configuration, for editors."""
-    described = TypeAdapter(Config[AnyKeys, AnyKeys, AnyKeys]).json_schema()
-    print(
-        json.dumps(
-            {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}, indent=2
-        )
-    )
+    sections: Any = Config
+    described = TypeAdapter(sections[AnyKeys, AnyKeys, any_optimizer()]).json_schema()
+    # The other sections are there for validation: `make_plan` adds those that are left out.
+    described["required"] = ["experiment", "training"]
+    draft = "https://json-schema.org/draft/2020-12/schema"
+    print(json.dumps({"$schema": draft, **described}, indent=2))
     return COMPLETED
 
 
-def _train(plan: Plan, task: Task, folder: Path, records: list[Record]) -> None:
+def _train(plan: Plan, task: Task, state: State, folder: Path, records: list[Record]) -> None:
     """Trains; each record is kept, written and shown."""
     lines = run_folder.json_lines(folder / run_folder.METRICS)
     with lines as add, display(Console(file=sys.stdout), task.steps) as show:
@@ -94,7 +99,7 @@ def _train(plan: Plan, task: Task, folder: Path, records: list[Record]) -> None:
             add(figures)
             show(figures)
 
-        train(plan, task, record)
+        train(plan, task, state, record)
 
 
 def _chosen(plan: Plan) -> str:
@@ -130,10 +135,9 @@ def _closing(summary: dict[str, Any], plan: Plan, folder: Path) -> str:
     if summary["message"]:
         lines.append(f"  why:        {summary['message']}")
     if summary["status"] == "nonfinite":
-        rate = plan.settings["optimizer"].get("learning_rate")
-        lines.append(
-            f"  to go on:   lower optimizer.learning_rate ({rate}), or try precision=float64"
-        )
+        rate = plan.settings["optimizer"]["learning_rate"]
+        now = f" (now {rate:g})" if isinstance(rate, float) else ""
+        lines.append(f"  to go on:   lower optimizer.learning_rate{now}, or try precision=float64")
     if summary["metrics"]:
         figures = "  ".join(f"{key} {x:.4g}" for key, x in summary["metrics"].items())
         lines.append(f"  test:       {figures}")

@@ -34,6 +34,9 @@ CORE_SCHEMA = {
 }
 """How a word without quotes is read; the first match decides. YAML 1.2.2, section 10.3.2."""
 
+NAMES = {"bool": "true or false", "int": "a whole number", "float": "a number"}
+"""What values of the core schema are called in messages."""
+
 
 class CoreLoader(yaml.SafeLoader):
     """PyYAML's safe loader with the core schema of YAML 1.2 in the place of that of 1.1."""
@@ -124,8 +127,8 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Document:
     if isinstance(top, yaml.MappingNode):
         document.values.update(_build(document, top, (), ()))
     elif top is not None:
-        found = _kind(top)
-        document.problems.append(document.at_key((), f"expected a section of keys, got {found}"))
+        text = f"expected a section of keys, got {_kind(top)}"
+        document.problems.append(Problem(_place(top.start_mark, document.name), (), text))
     for override in overrides:
         _override(document, override)
     return document
@@ -151,7 +154,7 @@ def dotted(keys: Keys) -> str:
 def hint(word: str, known: Iterable[str]) -> str:
     """Returns `; did you mean 'x'?` for the closest known word, or the list of all."""
     known = list(known)
-    if close := get_close_matches(word, known, n=1):
+    if close := get_close_matches(word, known, n=1, cutoff=0.5):
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(known)}" if known else ""
 
@@ -179,6 +182,8 @@ def _compose(text: str, name: str) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = error.problem or error.context or "not YAML"
+        if reason.startswith("but "):
+            reason = f"{error.context}, {reason}"
         if "'\\t'" in reason:
             reason = "a tab cannot indent YAML; use spaces"
         raise ConfigError(f"{_place(mark, name)}: {reason}") from None
@@ -191,6 +196,7 @@ def _build(document: Document, node: yaml.Node, keys: Keys, around: tuple[yaml.N
         document.problems.append(document.at_value(keys, "an anchor that contains itself"))
         return None
     if len(document.value_places) > MOST_VALUES:
+        # With many anchors in a chain, a short file can stand for more values than fit anywhere.
         raise ConfigError(f"{document.name}: more than {MOST_VALUES} values")
     around = (*around, node)
     if isinstance(node, yaml.MappingNode) and node.tag == TAG + "map":
@@ -238,7 +244,7 @@ def _scalar(document: Document, node: yaml.Node, keys: Keys) -> Any:
             case "float":
                 return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     except (ValueError, KeyError):
-        document.problems.append(document.at_value(keys, f"{text!r} is not a {tag}"))
+        document.problems.append(document.at_value(keys, f"{text!r} is not {NAMES[tag]}"))
         return None
     shown = node.tag.replace(TAG, "!!")
     document.problems.append(

@@ -110,8 +110,9 @@ def load(name: str, folders: Iterable[Path]) -> Experiment:
     path = _find(name, folders)
     module = _import_file(path) if path else importlib.import_module(name)
     functions = {key: vars(module)[key] for key in MAY_ASK if key in vars(module)}
-    _check(name, functions)
-    return Experiment(name, functions, getattr(module, "MODELS", {}))
+    models = getattr(module, "MODELS", {})
+    _check(name, functions, bool(models))
+    return Experiment(name, functions, models)
 
 
 def _find(name: str, folders: list[Path]) -> Path | None:
@@ -162,7 +163,7 @@ def _import_file(path: Path) -> ModuleType:
     return module
 
 
-def _check(name: str, functions: Mapping[str, Callable[..., Any]]) -> None:
+def _check(name: str, functions: Mapping[str, Callable[..., Any]], has_models: bool) -> None:
     """Raises unless the functions are there and ask only for what they may."""
     missing = [f"{function}()" for function in REQUIRED_FUNCTIONS if function not in functions]
     if missing:
@@ -171,8 +172,10 @@ def _check(name: str, functions: Mapping[str, Callable[..., Any]]) -> None:
         if function == "data" or function not in functions:
             continue
         for parameter in inspect.signature(functions[function]).parameters.values():
+            asks = f"{function}() in {name} asks for {parameter.name!r}"
             if parameter.name not in may_ask and parameter.default is parameter.empty:
-                reason = f"{function}() in {name} asks for {parameter.name!r}"
-                raise ConfigError(reason + hint(parameter.name, may_ask))
+                raise ConfigError(asks + hint(parameter.name, may_ask))
+            if parameter.name == "model" and not has_models:
+                raise ConfigError(f"{asks}, but the file has no MODELS")
     if "params" not in inspect.signature(functions["loss"]).parameters:
         raise ConfigError(f"loss() in {name} does not ask for 'params'")

@@ -29,6 +29,7 @@ def _public(endings: Collection[str] = (), argument: str = "") -> dict[str, Fact
 
 
 OPTIMIZERS = _public(argument="learning_rate")
+NAME: Field = ("name", Literal[tuple(OPTIMIZERS)], DEFAULT_OPTIMIZER)
 SCHEDULES = _public(endings=("_schedule", "exponential_decay"))
 
 
@@ -36,9 +37,9 @@ def optimizer_settings(given: Any) -> type:
     """Returns the schema of the section `optimizer`, for the name and the kind of rate it gives."""
     given = given if isinstance(given, dict) else {}
     name = given.get("name", DEFAULT_OPTIMIZER)
-    fields: list[Field] = [("name", Literal[tuple(OPTIMIZERS)], DEFAULT_OPTIMIZER)]
     if name not in OPTIMIZERS:
-        return settings("optimizer", fields, strict=False)
+        return any_optimizer()
+    fields = [NAME]
     for key, kind, default in _plain_fields(OPTIMIZERS[name]):
         if key == "learning_rate":
             default = DEFAULT_LEARNING_RATE if default is REQUIRED else default
@@ -46,6 +47,11 @@ def optimizer_settings(given: Any) -> type:
                 kind, default = _schedule_settings(rate), REQUIRED
         fields.append((key, kind, default))
     return settings("optimizer", fields)
+
+
+def any_optimizer() -> type:
+    """Returns what is known of the section `optimizer` before it has a good name."""
+    return settings("optimizer", [NAME], strict=False)
 
 
 def build_optimizer(section: Any) -> optax.GradientTransformationExtraArgs:

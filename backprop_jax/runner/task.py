@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import jax
@@ -75,7 +76,7 @@ def make_task(plan: Plan) -> Task:
 
 def batches(seed: int, size: int, batch_size: int) -> Iterator[Rows]:
     """Yields the rows of batch after batch, each epoch in a new order, the remainder dropped."""
-    for epoch in range(2**63):
+    for epoch in count():
         order = np.random.default_rng((seed, epoch)).permutation(size).astype(np.int32)
         whole = size // batch_size
         yield from np.split(order[: whole * batch_size], whole)
@@ -86,14 +87,19 @@ def take(part: Any, rows: Rows) -> Any:
     return jax.tree.map(lambda x: x[rows], part)
 
 
-def check_loss(name: str, task: Task, params: Any, key: PRNGKeyArray) -> None:
-    """Raises unless the loss is one real number."""
+def check_contract(name: str, task: Task, params: Any) -> None:
+    """Raises unless the loss is one real number and the metrics are named ones."""
     batch = take(task.train, np.arange(task.batch_size))
-    found = jax.eval_shape(task.loss, params, batch, key)
-    if not (
-        hasattr(found, "shape") and found.shape == () and jnp.isdtype(found.dtype, "real floating")
-    ):
+    found = jax.eval_shape(task.loss, params, batch, jax.random.key(0))
+    if not _is_real_number(found):
         raise ConfigError(f"loss() in {name} must return one real number, not {_described(found)}")
+    found = jax.eval_shape(task.metrics, params, task.test, task.train)
+    if not isinstance(found, dict):
+        raise ConfigError(f"metrics() in {name} must return a dict, not {_described(found)}")
+    for key, value in found.items():
+        if not _is_real_number(value):
+            reason = f"must be one real number, not {_described(value)}"
+            raise ConfigError(f"{key!r} of metrics() in {name} {reason}")
 
 
 def _parts(plan: Plan) -> tuple[Any, Any]:
@@ -133,6 +139,12 @@ def _steps(plan: Plan, steps_in_an_epoch: int) -> int:
     training = plan.config.training
     epochs = None if training.epochs is None else training.epochs * steps_in_an_epoch
     return min(given for given in (training.steps, epochs) if given is not None)
+
+
+def _is_real_number(value: Any) -> bool:
+    """Says whether a shape and dtype are those of one real number."""
+    kinds = ("real floating", "integral", "bool")
+    return getattr(value, "shape", None) == () and jnp.isdtype(value.dtype, kinds)
 
 
 def _described(value: Any) -> str:

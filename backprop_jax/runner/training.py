@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from backprop_jax.errors import BackpropError
 from backprop_jax.runner.gradients import ENGINES, Engine, difference, worst
 from backprop_jax.runner.plan import Plan
-from backprop_jax.runner.task import Rows, Task, batches, check_loss, take
+from backprop_jax.runner.task import Rows, Task, batches, check_contract, take
 
 Record = dict[str, Any]
 """One line of metrics.jsonl: `kind` (compile, train, test, gradient_check), `step`, and figures."""
@@ -40,7 +40,7 @@ def start(plan: Plan, task: Task) -> State:
     """Returns the state before the first step; the same seed gives the same state."""
     start_key, key = jax.random.split(jax.random.key(plan.config.seed))
     params = task.init(start_key)
-    check_loss(plan.experiment.name, task, params, key)
+    check_contract(plan.experiment.name, task, params)
     return State(params, plan.optimizer.init(params), jnp.zeros((), jnp.int32), key)
 
 
@@ -80,14 +80,13 @@ def make_check(loss: Callable[..., Any]) -> Callable[[State, Any, Rows], Any]:
     return check
 
 
-def train(plan: Plan, task: Task, record: Callable[[Record], None]) -> None:
-    """Trains to the end, handing over a record of everything worth a line.
+def train(plan: Plan, task: Task, state: State, record: Callable[[Record], None]) -> None:
+    """Trains to the end, handing over a record of everything worth a line. Uses up the state.
 
     Raises:
       NonFiniteLoss: at the first loss that is not finite, after the records up to it.
     """
     training, gradient = plan.config.training, plan.config.gradient
-    state = start(plan, task)
     step = _compiled(
         make_step(ENGINES[gradient.engine], task.loss, plan.optimizer), state, task, record
     )

@@ -1,0 +1,89 @@
+"""A folder with a small experiment in it, and the command line run inside this process."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from backprop_jax.cli import main
+
+LINE = '''
+"""A line through points."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import jax.numpy as jnp
+from annotated_types import Ge, Gt
+
+
+@dataclass(frozen=True)
+class Polynomial:
+    degree: Annotated[int, Ge(0)] = 1
+    basis: Literal["powers", "cosines"] = "powers"
+    scales: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self):
+        if self.basis == "cosines" and self.degree == 0:
+            raise ValueError("cosines need a degree above 0")
+
+
+MODELS = {"polynomial": Polynomial, "constant": lambda: None}
+
+
+def data(seed: int, size: Annotated[int, Gt(0)] = 64, noisy: bool = False):
+    x = jnp.linspace(-1, 1, size)
+    return {"x": x, "y": 3 * x + 1}, {"x": x[::2], "y": 3 * x[::2] + 1}
+
+
+def init(key):
+    return {"slope": jnp.zeros(()), "height": jnp.zeros(())}
+
+
+def loss(params, batch):
+    return jnp.mean((params["slope"] * batch["x"] + params["height"] - batch["y"]) ** 2)
+
+
+def metrics(params, batch):
+    return {"loss": loss(params, batch), "slope": params["slope"]}
+'''
+
+RECIPE = """\
+experiment: line.py
+optimizer: {name: sgd, learning_rate: 0.1}
+training: {steps: 20, batch_size: 16, log_every: 5, eval_every: 10}
+"""
+
+
+class Result(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Returns an empty working folder with `line.py` and `line.yaml`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "line.py").write_text(LINE)
+    (tmp_path / "line.yaml").write_text(RECIPE)
+    return tmp_path
+
+
+@pytest.fixture
+def cli(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    """Returns a function that runs one command in the working folder."""
+
+    def run(*words: str) -> Result:
+        try:
+            code = main(words)
+        except SystemExit as error:
+            code = int(error.code or 0)
+        return Result(code, *capsys.readouterr())
+
+    return run

@@ -1,0 +1,91 @@
+"""The command line itself: help, version, schema, compare, and packages that are missing."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from backprop_jax.check.compare import compare
+from backprop_jax.runner import commands
+from backprop_jax.runner.optimizers import OPTIMIZERS
+from backprop_jax.version import __version__
+
+
+def test_help_names_the_commands(cli):
+    result = cli("--help")
+    assert result.code == 0
+    assert all(f"\n    {name} " in result.out for name in ("run", "compare", "schema"))
+
+
+def test_version(cli):
+    assert cli("--version") == (0, f"backprop-jax {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ([], ": error: the following arguments are required: COMMAND"),
+        (["run"], " run: error: the following arguments are required: CONFIG.yaml, KEY.SUB=VALUE"),
+        (["run", "line.yaml", "--outt", "here"], ": error: unknown argument '--outt'"),
+        (["schema", "line.yaml"], ": error: unknown argument 'line.yaml'"),
+    ],
+)
+def test_a_wrong_command_line_exits_with_2(cli, words, error):
+    result = cli(*words)
+    assert result.code == 2
+    assert result.err.splitlines()[-1] == f"backprop-jax{error}"
+
+
+def test_overrides_may_stand_anywhere(cli, folder):
+    words = ("--training.steps=2", "line.yaml", "seed=1", "--out", "out", "--data.size=32")
+    assert cli("run", *words, "model.degree=2").code == 0
+    config = (folder / "out/config.yaml").read_text()
+    assert all(text in config for text in ("seed: 1", "steps: 2", "size: 32", "degree: 2"))
+
+
+def test_schema_describes_every_key(cli):
+    schema = json.loads(cli("schema").out)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert set(schema["required"]) == {"experiment", "training"}
+    assert schema["additionalProperties"] is False
+    sections = [schema, schema["$defs"]["Training"], schema["$defs"]["Gradient"]]
+    for section in sections:
+        assert all("description" in key for key in section["properties"].values())
+    names = schema["$defs"]["optimizer"]["properties"]["name"]["enum"]
+    assert set(names) == set(OPTIMIZERS)
+
+
+def test_compare_agrees(cli):
+    result = cli("compare", "line.yaml")
+    assert result.code == 0
+    assert all(f"params['{leaf}']" in result.out for leaf in ("slope", "height"))
+
+
+def test_compare_exits_with_1_where_gradients_disagree(cli, monkeypatch):
+    def doubled(loss, *given):
+        gradient = jax.grad(loss)
+        twice = lambda *given: jax.tree.map(lambda x: 2 * x, gradient(*given))  # noqa: E731
+        return compare(loss, *given, gradient=twice)
+
+    monkeypatch.setattr(commands, "gradients_compared", doubled)
+    result = cli("compare", "line.yaml")
+    assert result.code == 1
+    assert "params['slope']" in result.out
+
+
+@pytest.mark.parametrize("package", ["optax", "pydantic", "yaml", "rich", "matplotlib"])
+def test_a_missing_package_is_one_line(package):
+    code = f"import sys; sys.modules[{package!r}] = None; from backprop_jax.cli import main; "
+    found = subprocess.run(
+        [sys.executable, "-c", code + "sys.exit(main(['schema']))"], capture_output=True, text=True
+    )
+    message = "backprop-jax needs more packages: pip install 'backprop-jax[run]'\n"
+    assert (found.returncode, found.stdout, found.stderr) == (2, "", message)
+
+
+def test_the_module_is_the_command():
+    words = [sys.executable, "-m", "backprop_jax", "--version"]
+    found = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert found.stdout == f"backprop-jax {__version__}\n"
