@@ -208,7 +208,7 @@ def check_cotangent(g: Any, aval: Any) -> Any:
             f"{given.str_short()}, but expected {aval.update(dtype=dtype).str_short()} because the "
             f"corresponding output of the differentiated function had JAX type {aval.str_short()}"
         )
-    return g if ct.is_differentiable(aval) else None
+    return jnp.asarray(g) if ct.is_differentiable(aval) else None
 
 
 def jacrev(

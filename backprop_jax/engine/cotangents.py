@@ -49,18 +49,20 @@ def instantiate(cotangents: list, avals: list) -> list:
 def fit(gradient: Any, aval: Any) -> Any:
     """Returns the gradient of an elementwise operand in the operand's own shape and dtype.
 
-    An operand of rank 0 was broadcast against the others, so its gradient is the sum over all places; an
-    operand of narrower dtype takes its gradient in that dtype.
+    An operand of rank 0, or of size 1 along an axis, was broadcast against the others: its gradient is
+    the sum over all places. An operand of narrower dtype takes its gradient in that dtype.
     """
-    if jnp.ndim(gradient) != len(aval.shape):
-        gradient = lax.reduce_sum(gradient, tuple(range(jnp.ndim(gradient))))
-    if gradient.dtype != aval.dtype:
-        gradient = convert(gradient, aval.dtype)
-    return gradient
+    shape = aval.shape
+    if gradient.shape != shape:
+        axes = [i for i, n in enumerate(gradient.shape) if not shape or n != shape[i]]
+        gradient = lax.reshape(lax.reduce_sum(gradient, axes), shape)
+    return gradient if gradient.dtype == aval.dtype else convert(gradient, aval.dtype)
 
 
 def convert(g: Any, dtype: Any) -> Any:
     """Returns `g` in another inexact dtype; the imaginary part has no place in a real one."""
+    if g.dtype == dtype:
+        return g
     if jnp.iscomplexobj(g) and not jax.dtypes.issubdtype(dtype, np.complexfloating):
         g = lax.real(g)
     return lax.convert_element_type(g, dtype)

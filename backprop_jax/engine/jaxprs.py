@@ -16,11 +16,6 @@ def variables(atoms: Iterable) -> list:
     return [atom for atom in atoms if not isinstance(atom, Literal)]
 
 
-def structs(avals: Sequence) -> list:
-    """Returns stand-ins for values of these types, to trace a function with."""
-    return list(avals)
-
-
 def depending_on(sources: Iterable, equations: Sequence) -> set:
     """Returns the variables whose value depends on one of the sources, these among them."""
     moving = set(sources)
@@ -30,13 +25,18 @@ def depending_on(sources: Iterable, equations: Sequence) -> set:
     return moving
 
 
-def needed_for(targets: Iterable, equations: Sequence, available: Iterable = ()) -> list:
-    """Returns, in order, the equations to run for the targets when some variables are at hand."""
+def needed_for(
+    targets: Iterable, equations: Sequence, available: Iterable = (), effects: bool = False
+) -> list:
+    """Returns, in order, the equations to run for the targets when some variables are at hand.
+
+    With `effects`, those that print or call out are among them whether or not their results are needed.
+    """
     available = set(available)
     wanted = {v for v in variables(targets) if v not in available}
     chosen = []
     for equation in reversed(equations):
-        if not wanted.isdisjoint(equation.outvars) or equation.effects:
+        if not wanted.isdisjoint(equation.outvars) or (effects and equation.effects):
             wanted.update(v for v in variables(equation.invars) if v not in available)
             chosen.append(equation)
     return chosen[::-1]

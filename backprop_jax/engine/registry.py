@@ -6,6 +6,7 @@ kind of function the primitive is; the parameter names of each formula say what 
     g          the cotangent of the result (a tuple of them for a primitive with several results)
     x, y, w    the first, second and third operand
     z          the result (a tuple for a primitive with several)
+    i          the operands of integer dtype, a tuple: indices
     avals      shape and dtype of every operand
     needed     for every operand, whether its cotangent is wanted
     *, name    parameters of the primitive
@@ -28,10 +29,10 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import Primitive
 
-from backprop_jax.engine.cotangents import fit, instantiate
+from backprop_jax.engine.cotangents import fit, instantiate, is_inexact
 
 OPERANDS = ("x", "y", "w")
-OTHERS = ("z", "avals", "needed")
+OTHERS = ("z", "i", "avals", "needed")
 
 
 class Column(NamedTuple):
@@ -65,6 +66,8 @@ class Row:
                     continue
                 if name == "z":
                     kept[name] = results[0] if len(results) == 1 else tuple(results)
+                elif name == "i":
+                    kept[name] = tuple(x for x in operands if not is_inexact(jax.typeof(x).dtype))
                 else:
                     kept[name] = operands[OPERANDS.index(name)]
         return kept
@@ -87,7 +90,7 @@ class Row:
             column = self.columns[i] if slot is not None and i < len(self.columns) else None
             if column is not None:
                 gradients[i] = call(column, g, node)
-                if self.kind == "elementwise":
+                if self.kind == "elementwise" and gradients[i] is not None:
                     gradients[i] = fit(gradients[i], node.operand_avals[i])
         return gradients
 
@@ -118,11 +121,13 @@ class Unit(NamedTuple):
       backward: (operands kept, kept, cotangents of the results) → cotangents of the operands. Absent
         cotangents are None on both sides.
       keeps: which operands `backward` wants back. They are kept by reference and never copied.
+      moving: for every result, whether it depends on an active operand.
     """
 
     forward: Callable
     backward: Callable
     keeps: tuple[int, ...]
+    moving: tuple[bool, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,8 +160,7 @@ def build_unit(build: Callable, active: tuple, params: tuple, x64: bool) -> tupl
     """Returns `build`'s unit, plain and compiled. `x64` is a key of the cache: it changes dtypes."""
     del x64
     unit = build(active, **dict(params))
-    compiled = Unit(jax.jit(unit.forward), jax.jit(unit.backward), unit.keeps)
-    return unit, compiled
+    return unit, unit._replace(forward=jax.jit(unit.forward), backward=jax.jit(unit.backward))
 
 
 class Constant(NamedTuple):

@@ -22,6 +22,7 @@ from backprop_jax.engine.jaxprs import (
     size_in_bytes,
     variables,
 )
+from backprop_jax.engine.registry import Unit
 from backprop_jax.engine.sweep import sweep
 
 
@@ -31,74 +32,96 @@ class Split:
 
     Attributes:
       joint: the closed jaxpr of operands and cotangents to results and gradients.
-      results: how many of its outputs are results; the rest are gradients of the active operands.
-      operands: variables, one for each operand.
-      cotangents: variables, one for each differentiable result; None for the others.
+      operands: its variables for the operands.
+      cotangents: its variables for the cotangents of the results; None where there can be none.
+      results: its outputs that are results.
+      gradients: its outputs that are gradients of the active operands.
       active: for every operand, whether there is a gradient for it.
-      keeps: which operands the way back reads.
-      kept: the computed values that are kept.
+      moving: for every result, whether it depends on an active operand.
+      before: values that depend on the operands `fixed` from one run to the next alone.
+      kept: the values kept, in the order of their making, operands among them.
     """
 
     joint: Any
-    results: int
     operands: list
     cotangents: list
+    results: list
+    gradients: list
     active: tuple[bool, ...]
-    keeps: tuple[int, ...]
+    moving: list[bool]
+    before: list
     kept: list
 
-    def run(self, at_hand: dict, targets: Sequence) -> list:
+    def run(self, at_hand: dict, targets: Sequence, effects: bool = False) -> list:
         """Returns the target variables' values, computed from the values at hand."""
         jaxpr = self.joint.jaxpr
         at_hand = {**dict(zip(jaxpr.constvars, self.joint.consts, strict=True)), **at_hand}
-        return evaluate(needed_for(targets, jaxpr.eqns, at_hand), at_hand, targets)
+        return evaluate(needed_for(targets, jaxpr.eqns, at_hand, effects), at_hand, targets)
 
-    def forward(self, *operands: Any) -> tuple[list, list]:
-        """Returns the results and the kept values."""
-        results = self.joint.jaxpr.outvars[: self.results]
-        at_hand = dict(zip(self.operands, operands, strict=True))
-        values = self.run(at_hand, [*results, *self.kept])
-        return values[: self.results], values[self.results :]
+    def forward(self, at_hand: dict, kept: Sequence) -> tuple[list, list]:
+        """Returns the results and the values to keep."""
+        values = self.run(at_hand, [*self.results, *kept], effects=True)
+        return values[: len(self.results)], values[len(self.results) :]
 
-    def backward(self, operands: Sequence, kept: Sequence, cotangents: Sequence) -> list:
+    def backward(self, at_hand: dict, cotangents: Sequence) -> list:
         """Returns the operands' gradients: None for one that is not active."""
-        at_hand = dict(zip(self.kept, kept, strict=True))
-        at_hand.update(zip([self.operands[i] for i in self.keeps], operands, strict=True))
+        at_hand = dict(at_hand)
         for variable, g in zip(self.cotangents, cotangents, strict=True):
             if variable is not None:
                 at_hand[variable] = ct.zeros(variable.aval) if g is None else g
-        gradients = iter(self.run(at_hand, self.joint.jaxpr.outvars[self.results :]))
+        gradients = iter(self.run(at_hand, self.gradients))
         return [next(gradients) if a else None for a in self.active]
 
+    def unit(self) -> Unit:
+        """Returns the two halves for a jaxpr that is run once."""
+        keeps = tuple(i for i, v in enumerate(self.operands) if v in set(self.kept))
+        computed = [v for v in self.kept if v not in set(self.operands)]
 
-def split(jaxpr: Any, active: tuple[bool, ...], free: Sequence[bool] = ()) -> Split:
+        def forward(*operands: Any) -> tuple[list, list]:
+            return self.forward(dict(zip(self.operands, operands, strict=True)), computed)
+
+        def backward(operands: Sequence, kept: Sequence, cotangents: Sequence) -> list:
+            variables = [*(self.operands[i] for i in keeps), *computed]
+            at_hand = dict(zip(variables, [*operands, *kept], strict=True))
+            return self.backward(at_hand, cotangents)
+
+        return Unit(forward, backward, keeps, tuple(self.moving))
+
+
+def split(
+    jaxpr: Any, active: tuple[bool, ...], free: Sequence[bool] = (), fixed: Sequence[bool] = ()
+) -> Split:
     """Returns the jaxpr cut in two where keeping costs the least memory.
 
     Args:
       jaxpr: a closed jaxpr.
       active: for every operand, whether its gradient is wanted.
       free: for every operand, whether it is at hand on the way back for nothing. Default: none is.
+      fixed: for every operand, whether it is the same in every run of a loop. Default: none is.
     """
-    joint, results = trace_joint(jaxpr, active)
+    joint, moving = trace_joint(jaxpr, active)
     count = len(jaxpr.in_avals)
     operands, rest = joint.jaxpr.invars[:count], iter(joint.jaxpr.invars[count:])
     g = [next(rest) if ct.is_differentiable(aval) else None for aval in jaxpr.out_avals]
-    free_operands = {v for v, is_free in zip(operands, free, strict=False) if is_free}
-    kept = choose(joint.jaxpr, results, operands, g, free_operands)
-    keeps = tuple(i for i, v in enumerate(operands) if v in kept)
-    computed = [v for v in kept if v not in set(operands)]
-    return Split(joint, results, operands, g, active, keeps, computed)
+    results = joint.jaxpr.outvars[: len(jaxpr.out_avals)]
+    gradients = joint.jaxpr.outvars[len(jaxpr.out_avals) :]
+    before = unchanging(joint.jaxpr, [v for v, f in zip(operands, fixed, strict=False) if f])
+    at_hand = {v for v, f in zip(operands, free, strict=False) if f} | set(before)
+    kept = choose(joint.jaxpr, gradients, g, operands, at_hand)
+    return Split(joint, operands, g, results, gradients, active, moving, before, kept)
 
 
-def trace_joint(jaxpr: Any, active: tuple[bool, ...]) -> tuple[Any, int]:
-    """Returns the joint jaxpr, and how many of its outputs are results.
+def trace_joint(jaxpr: Any, active: tuple[bool, ...]) -> tuple[Any, list[bool]]:
+    """Returns the joint jaxpr, and for every result whether it depends on an active operand.
 
-    It takes the operands and a cotangent for each differentiable result, and returns the results and
-    the gradients of the active operands.
+    The joint jaxpr takes the operands and a cotangent for each differentiable result, and returns the
+    results and the gradients of the active operands.
     """
+    moving: list[bool] = []
 
     def joint(operands: list, cotangents: list) -> tuple[list, list]:
         results, pullback = sweep(as_function(jaxpr), operands, active)
+        moving[:] = [slot is not None for slot in pullback.outputs]
         given = iter(cotangents)
         g = [next(given) if ct.is_differentiable(aval) else None for aval in jaxpr.out_avals]
         gradients = zip(pullback(g), jaxpr.in_avals, active, strict=True)
@@ -109,33 +132,37 @@ def trace_joint(jaxpr: Any, active: tuple[bool, ...]) -> tuple[Any, int]:
         for aval in jaxpr.out_avals
         if ct.is_differentiable(aval)
     ]
-    return jax.make_jaxpr(joint)(list(jaxpr.in_avals), cotangents), len(jaxpr.out_avals)
+    return jax.make_jaxpr(joint)(list(jaxpr.in_avals), cotangents), moving
 
 
-def choose(jaxpr: Any, results: int, operands: list, g: list, free: set) -> list:
-    """Returns the variables to keep, operands among them, in the order of their making."""
-    gradients = variables(jaxpr.outvars[results:])
+def unchanging(jaxpr: Any, fixed: Sequence) -> list:
+    """Returns the computed values that depend on the fixed operands alone and that others read."""
+    if not fixed:
+        return []
+    changing = depending_on([v for v in jaxpr.invars if v not in set(fixed)], jaxpr.eqns)
+    still = [e for e in jaxpr.eqns if changing.isdisjoint(e.outvars) and not e.effects]
+    made = {v for e in still for v in e.outvars}
+    read = {v for e in jaxpr.eqns if e not in still for v in variables(e.invars)}
+    return [v for e in still for v in e.outvars if v in read | set(variables(jaxpr.outvars)) & made]
+
+
+def choose(jaxpr: Any, gradients: list, g: list, operands: list, at_hand: set) -> list:
+    """Returns the variables to keep, in the order of their making; of those at hand, the ones read."""
+    gradients = variables(gradients)
     live = needed_for(gradients, jaxpr.eqns)
     moving = depending_on([v for v in g if v is not None], live)
     back = [e for e in live if not moving.isdisjoint(e.outvars)]
     ahead = [e for e in live if moving.isdisjoint(e.outvars)]
-    at_hand = {*free, *jaxpr.constvars}
     made = [v for e in ahead for v in e.outvars]
-    candidates = [v for v in [*operands, *made] if v not in at_hand]
     crossing = {v for e in back for v in variables(e.invars)} | set(gradients)
-    made_from = {v: variables(e.invars) for e in ahead for v in e.outvars}
     once = [v for e in ahead if is_dear(e) for v in e.outvars]
+    candidates = [v for v in [*operands, *made] if v not in at_hand]
     kept = minimum_cut(
         {v: size_in_bytes(v.aval) for v in candidates},
-        made_from,
-        [*(v for v in operands if v not in at_hand), *once],
+        {v: variables(e.invars) for e in ahead for v in e.outvars},
+        [v for v in candidates if v in {*operands, *once}],
         [v for v in candidates if v in crossing],
     )
-    kept |= {v for v in operands if v in free and v in read_again(live, kept, at_hand, gradients)}
+    again = needed_for(gradients, jaxpr.eqns, {*kept, *at_hand, *jaxpr.constvars})
+    kept |= at_hand & ({v for e in again for v in variables(e.invars)} | set(gradients))
     return [v for v in [*operands, *made] if v in kept]
-
-
-def read_again(equations: list, kept: set, at_hand: set, gradients: list) -> set:
-    """Returns the variables read on the way back, when it starts from what is kept and at hand."""
-    again = needed_for(gradients, equations, {*kept, *at_hand})
-    return {v for e in again for v in variables(e.invars)} | set(gradients)

@@ -8,7 +8,7 @@ operands that are not recorded are constants, and activity needs no analysis.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.core import Trace, Tracer
@@ -72,6 +72,16 @@ class Node:
                 to_go_on="add a rule with backprop_jax.extend, or wrap the call in lax.stop_gradient.",
             )
         )
+
+
+class Postponed(NamedTuple):
+    """The rule of a step whose derivative is missing within: it raises when that is needed."""
+
+    error: MissingRule
+
+    def pull(self, node: Node, cotangents: list) -> list:
+        """Raises the error."""
+        raise self.error
 
 
 class Tape(Trace):
@@ -148,11 +158,7 @@ class Tape(Trace):
                 return primitive.bind(*values, **params)
         rule = lookup(primitive)
         if type(rule) is Structured:
-            if self.staged and (run := rule.inline(params)) is not None:
-                with set_current_trace(self):
-                    return run(*tracers)
-            results, kept = self.run_unit(rule, operands, params)
-            outs = self.add(primitive, {}, rule, operands, results, kept)
+            outs = self.process_structured(primitive, rule, tracers, params)
             return outs if primitive.multiple_results else outs[0]
         with set_current_trace(self.parent_trace):
             results = primitive.bind(*values, **params)
@@ -170,19 +176,36 @@ class Tape(Trace):
         outs = self.add(primitive, params, rule, operands, results, kept)
         return outs if primitive.multiple_results else outs[0]
 
-    def run_unit(
-        self, rule: Structured, operands: tuple[list, list[int | None]], params: dict
-    ) -> tuple[list, Any]:
-        """Runs a primitive that holds a jaxpr, and returns its results and what is kept."""
-        values, slots = operands
-        plain, compiled = rule.unit(tuple(slot is not None for slot in slots), params)
+    def process_structured(
+        self, primitive: Primitive, rule: Structured, tracers: Sequence, params: dict
+    ) -> list:
+        """Runs a primitive that holds a jaxpr.
+
+        While a program is being staged it is run step by step on this tape where it may be. So it is if
+        a derivative within it is missing: perhaps that one is not needed.
+        """
+        values, slots = operands = self.unwrap(tracers)
+        run = rule.inline(params)
+        if self.staged and run is not None:
+            with set_current_trace(self):
+                return run(*tracers)
+        try:
+            plain, compiled = rule.unit(tuple(slot is not None for slot in slots), params)
+        except MissingRule as error:
+            if run is not None:
+                with set_current_trace(self):
+                    return run(*tracers)
+            with set_current_trace(self.parent_trace):
+                results = primitive.bind(*values, **params)
+            return self.add(primitive, {}, Postponed(error), operands, results, None)
         unit = plain if self.staged else compiled
         with set_current_trace(self.parent_trace):
             results, kept = unit.forward(*values)
         operands_kept = [values[i] for i in unit.keeps]
         if self.linear:
             self.check_linear(operands_kept, operands, results)
-        return results, (unit.backward, operands_kept, kept)
+        kept = unit.backward, operands_kept, kept
+        return self.add(primitive, {}, rule, operands, results, kept, unit.moving)
 
     def check_linear(self, kept: Sequence, operands: tuple[list, list], results: Sequence) -> None:
         """Raises NotLinear if a step of a linear function keeps a value that depends on its input."""

@@ -31,5 +31,4 @@ def inline_jit(params: dict) -> Callable | None:
 def jit(active: tuple[bool, ...], *, jaxpr: Any, **params: Any) -> Unit:
     """A compiled function: forward and back are compiled likewise, each on its own."""
     del params
-    halves = split(jaxpr, active)
-    return Unit(halves.forward, halves.backward, halves.keeps)
+    return split(jaxpr, active).unit()

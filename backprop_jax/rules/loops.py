@@ -1,0 +1,138 @@
+"""Loops: `scan`, which `lax.map` and `fori_loop` with a known number of trips become, too."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jax import lax
+
+from backprop_jax.engine import cotangents as ct
+from backprop_jax.engine.jaxprs import depending_on
+from backprop_jax.engine.registry import Unit, dear_to_recompute, structured
+from backprop_jax.engine.residuals import Split, split
+
+
+def arities(params: dict) -> tuple[int, int]:
+    """Returns how many operands of a scan are constants of the loop and how many are carried.
+
+    jax 0.10 counts them; jax 0.12 holds two trees of them.
+    """
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()
+    return len(consts), len(carry)
+
+
+def carried_activity(jaxpr: Any, active: Sequence[bool], consts: int, carry: int) -> list[bool]:
+    """Returns the activity of the body's operands: a carry is active if a trip can make it so."""
+    active = list(active)
+    while True:
+        sources = [v for v, a in zip(jaxpr.jaxpr.invars, active, strict=True) if a]
+        reached = depending_on(sources, jaxpr.jaxpr.eqns)
+        after = list(active)
+        for i in range(carry):
+            out = jaxpr.jaxpr.outvars[i]
+            touched = not hasattr(out, "val") and out in reached
+            after[consts + i] |= touched and ct.is_differentiable(jaxpr.in_avals[consts + i])
+        if after == active:
+            return active
+        active = after
+
+
+class Loop:
+    """The two loops that a scan becomes.
+
+    Args:
+      body: the body, cut in two.
+      consts: number of constants of the loop.
+      carry: number of carried values.
+      length, reverse, unroll: as in `lax.scan`.
+    """
+
+    def __init__(
+        self, body: Split, consts: int, carry: int, length: int, reverse: bool, unroll: int
+    ) -> None:
+        self.body, self.carry = body, carry
+        self.options = {"length": length, "unroll": unroll}
+        self.reverse = reverse
+        start = consts + carry
+        self.consts = body.operands[:consts]
+        self.carried, self.xs = body.operands[consts:start], body.operands[start:]
+        kept = set(body.kept)
+        stays = [i for i in range(len(body.operands)) if not consts <= i < start]
+        self.keeps = tuple(i for i in stays if body.operands[i] in kept)
+        self.kept_consts = [v for v in self.consts if v in kept]
+        self.kept_xs = [v for v in self.xs if v in kept]
+        self.kept_before = [v for v in body.before if v in kept]
+        elsewhere = {*self.consts, *self.xs, *body.before}
+        self.stacked = [v for v in body.kept if v not in elsewhere]
+
+    def forward(self, *operands: Any) -> tuple[list, tuple[list, list]]:
+        """Returns the results, and what is kept: values from before the loop, and of every trip."""
+        starts = len(self.consts), len(self.consts) + self.carry
+        known = dict(zip(self.consts, operands[: starts[0]], strict=True))
+        known.update(zip(self.body.before, self.body.run(known, self.body.before), strict=True))
+
+        def trip(carry: list, xs: list) -> tuple[list, tuple[list, list]]:
+            at_hand = {**known, **dict(zip([*self.carried, *self.xs], [*carry, *xs], strict=True))}
+            results, kept = self.body.forward(at_hand, self.stacked)
+            return results[: self.carry], (results[self.carry :], kept)
+
+        carry, xs = list(operands[starts[0] : starts[1]]), list(operands[starts[1] :])
+        carry, (ys, stacked) = lax.scan(trip, carry, xs, reverse=self.reverse, **self.options)
+        return [*carry, *ys], ([known[v] for v in self.kept_before], stacked)
+
+    def backward(self, operands: list, kept: tuple[list, list], cotangents: list) -> list:
+        """Returns the operands' cotangents."""
+        before, stacked = kept
+        consts, xs = operands[: len(self.kept_consts)], operands[len(self.kept_consts) :]
+        variables = [*self.kept_consts, *self.kept_before]
+        known = dict(zip(variables, [*consts, *before], strict=True))
+        active = self.body.active
+        split_at = len(self.consts), len(self.consts) + self.carry
+        active_carry = active[split_at[0] : split_at[1]]
+
+        def trip(sums: tuple[list, list], step: tuple[list, list, list]) -> tuple[tuple, list]:
+            totals, g_carry = sums
+            xs, stacked, g_ys = step
+            at_hand = dict(zip([*self.kept_xs, *self.stacked], [*xs, *stacked], strict=True))
+            gradients = self.body.backward({**known, **at_hand}, [*g_carry, *g_ys])
+            of_consts = gradients[: split_at[0]]
+            of_carry = gradients[split_at[0] : split_at[1]]
+            totals = [None if t is None else ct.add(t, g) for t, g in zip(totals, of_consts)]
+            return (totals, of_carry), gradients[split_at[1] :]
+
+        g_carry = [
+            (ct.zeros(v.aval) if g is None else g) if a else None
+            for g, v, a in zip(cotangents, self.carried, active_carry, strict=False)
+        ]
+        totals = [ct.zeros(v.aval) if a else None for v, a in zip(self.consts, active)]
+        step = (xs, stacked, cotangents[self.carry :])
+        options = {**self.options, "reverse": not self.reverse}
+        (totals, g_carry), g_xs = lax.scan(trip, (totals, g_carry), step, **options)
+        return [*totals, *g_carry, *g_xs]
+
+
+@structured(lax.scan_p)
+def scan(
+    active: tuple[bool, ...], *, jaxpr: Any, length: int, reverse: bool, unroll: int, **params: Any
+) -> Unit:
+    """A loop: the cotangent of the carry goes back through the trips, the last one first.
+
+        (c_t+1, y_t) = body(k, c_t, x_t)      k the constants, c the carry, x and y stacked
+
+    Every trip of the way back takes the cotangents of c_t+1 and y_t, and what trip t kept, to those of
+    c_t and x_t; the ones of k are added up. What depends on k alone is computed once, before the loop.
+    Constants and stacked operands are at hand anyway; what is kept of a trip is stacked.
+    """
+    consts, carry = arities(params)
+    stacked = len(jaxpr.in_avals) - consts - carry
+    body_active = tuple(carried_activity(jaxpr, active, consts, carry))
+    free = [True] * consts + [False] * carry + [True] * stacked
+    fixed = [True] * consts + [False] * (carry + stacked)
+    body = split(jaxpr, body_active, free, fixed)
+    loop = Loop(body, consts, carry, length, reverse, unroll)
+    moving = (*body_active[consts : consts + carry], *body.moving[carry:])
+    return Unit(loop.forward, loop.backward, loop.keeps, moving)
+
+
+dear_to_recompute(lax.scan_p, lax.while_p)

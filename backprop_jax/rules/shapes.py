@@ -1,0 +1,110 @@
+"""Functions that move numbers about without changing them. All are linear, so no rule reads a value."""
+
+from typing import Any
+
+import numpy as np
+from jax import lax
+
+from backprop_jax.engine.registry import linear, pullback
+
+
+def sum_broadcast(g: Any, x: Any, *, shape: tuple, broadcast_dimensions: tuple) -> Any:
+    """Returns the sum of g over the places that each element was copied to."""
+    new = [i for i in range(len(shape)) if i not in broadcast_dimensions]
+    kept = zip(broadcast_dimensions, x.shape, strict=True)
+    stretched = [i for i, size in kept if size == 1 and shape[i] != 1]
+    axes = tuple(sorted(new + stretched))
+    return lax.reshape(lax.reduce_sum(g, axes) if axes else g, x.shape)
+
+
+def undo_reshape(g: Any, x: Any, *, dimensions: tuple | None = None) -> Any:
+    """Returns g in the operand's shape; `dimensions` is the order its axes were read in."""
+    if dimensions is None:
+        return lax.reshape(g, x.shape)
+    transposed = lax.reshape(g, [x.shape[i] for i in dimensions])
+    return lax.transpose(transposed, np.argsort(dimensions))
+
+
+def of_padded(g: Any, x: Any, *, padding_config: tuple) -> Any:
+    """Returns the part of g that the operand went to, zero where it was cut away."""
+    zero = lax.full((), 0, g.dtype)
+    outer = lax.pad(g, zero, [(-low, -high, 0) for low, high, _ in padding_config])
+    steps = [inner + 1 for *_, inner in padding_config]
+    return lax.slice(outer, [0] * outer.ndim, outer.shape, steps)
+
+
+def of_padding(g: Any, x: Any, *, padding_config: tuple) -> Any:
+    """Returns the sum of g over the places that were filled."""
+    filled = lax.pad(lax.full(x.shape, False), True, padding_config)
+    return lax.reduce_sum(lax.select(filled, g, lax.full_like(g, 0)), tuple(range(g.ndim)))
+
+
+def undo_slice(g: Any, x: Any, *, start_indices: Any, limit_indices: Any, strides: Any) -> Any:
+    """Returns g where it was taken from, among zeros."""
+    steps = strides or (1,) * g.ndim
+    taken = [start + (n - 1) * step + 1 if n else start
+             for start, n, step in zip(start_indices, g.shape, steps, strict=True)]  # fmt: skip
+    del limit_indices
+    config = [
+        (start, size - end, step - 1)
+        for start, end, size, step in zip(start_indices, taken, x.shape, steps, strict=True)
+    ]
+    return lax.pad(g, lax.full((), 0, g.dtype), config)
+
+
+def sum_tiles(g: Any, x: Any, *, reps: tuple) -> Any:
+    """Returns the sum of g over the tiles."""
+    shape = [n for pair in zip(reps, x.shape, strict=True) for n in pair]
+    return lax.reduce_sum(lax.reshape(g, shape), tuple(range(0, len(shape), 2)))
+
+
+def unstacked(g: Any, axis: int) -> list:
+    """Returns the slices of g along an axis, without that axis."""
+    return [lax.index_in_dim(g, i, axis, keepdims=False) for i in range(g.shape[axis])]
+
+
+# fmt: off
+linear(lax.broadcast_in_dim_p,  sum_broadcast)
+linear(lax.reshape_p,           undo_reshape)
+linear(lax.squeeze_p,           lambda g, x: lax.reshape(g, x.shape))
+linear(lax.transpose_p,         lambda g, *, permutation: lax.transpose(g, np.argsort(permutation)))
+linear(lax.rev_p,               lambda g, *, dimensions: lax.rev(g, dimensions))
+linear(lax.slice_p,             undo_slice)
+linear(lax.tile_p,              sum_tiles)
+linear(lax.pad_p,               of_padded,          lambda g, avals, *, padding_config: of_padding(g, avals[0], padding_config=padding_config))
+# fmt: on
+
+
+@pullback(lax.concatenate_p)
+def concatenate(g: Any, avals: list, needed: tuple, *, dimension: int) -> list:
+    """Each operand gets its piece of g."""
+    ends = np.cumsum([aval.shape[dimension] for aval in avals]).tolist()
+    starts = [0, *ends[:-1]]
+    return [
+        lax.slice_in_dim(g, start, end, axis=dimension) if wanted else None
+        for start, end, wanted in zip(starts, ends, needed, strict=True)
+    ]
+
+
+@pullback(lax.split_p)
+def split(g: tuple, *, axis: int) -> Any:
+    """The pieces, put together again."""
+    return lax.concatenate(g, axis)
+
+
+@pullback(lax.stack_p)
+def stack(g: Any, *, axis: int) -> list:
+    """Each operand gets its slice of g."""
+    return unstacked(g, axis)
+
+
+@pullback(lax.unstack_p)
+def unstack(g: tuple, *, axis: int) -> Any:
+    """The slices, stacked again."""
+    return lax.stack(g, axis)
+
+
+@pullback(lax.optimization_barrier_p)
+def optimization_barrier(g: tuple | Any) -> tuple | Any:
+    """The barrier is the identity. Its cotangents pass a barrier, too, so the way back is fenced."""
+    return lax.optimization_barrier(g)
