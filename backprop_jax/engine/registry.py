@@ -23,6 +23,7 @@ to `bilinear` the operand whose cotangent is computed is.
 import dataclasses
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ class Column(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """Stands in a row for a derivative that exists and has not been written: why, and where to read on."""
+    """Stands for a derivative that exists and has not been written, in a row or as a formula's answer."""
 
     reason: str
 
@@ -83,22 +84,26 @@ class Row:
         if self.kind == "pullback":
             g = tuple(instantiate(cotangents, node.result_avals))
             gradients = call(self.columns[0], g[0] if len(g) == 1 else g, node)
-            return [gradients] if len(node.operand_avals) == 1 else list(gradients)
-        (g,) = cotangents
-        gradients = [None] * len(node.operand_avals)
+            gradients = [gradients] if len(node.operand_avals) == 1 else list(gradients)
+        else:
+            columns = itertools.chain(self.columns, itertools.repeat(None))
+            gradients = [
+                column if slot is None or type(column) is not Column else call(column, *cotangents, node)
+                for slot, column in zip(node.operands, columns, strict=False)
+            ]
         for i, slot in enumerate(node.operands):
-            column = self.columns[i] if slot is not None and i < len(self.columns) else None
-            if column is not None:
-                gradients[i] = call(column, g, node)
-                if self.kind == "elementwise" and gradients[i] is not None:
-                    gradients[i] = fit(gradients[i], node.operand_avals[i])
+            gradient = gradients[i]
+            if slot is None or gradient is None:
+                gradients[i] = None
+            elif type(gradient) is Missing:
+                raise node.missing_rule(gradient.reason)
+            elif self.kind == "elementwise":
+                gradients[i] = fit(gradient, node.operand_avals[i])
         return gradients
 
 
 def call(column: Any, g: Any, node: Any) -> Any:
     """Returns what a formula says of the cotangent `g`, given what was kept."""
-    if type(column) is Missing:
-        raise node.missing_rule(column.reason)
     values = []
     for name in column.reads:
         if name == "avals":

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 from jax import lax
 
-from backprop_jax.engine.registry import dear_to_recompute, linear, pullback
-from backprop_jax.errors import MissingRule
+from backprop_jax.engine.registry import dear_to_recompute, linear, missing, pullback
 
 
 def zeros_of(x: Any) -> Any:
@@ -84,7 +83,7 @@ def scatter(
     number, and those that find it again were last.
     """
     if update_jaxpr is not None:
-        raise MissingRule("MissingRule: lax.scatter_apply applies a function that is not kept.")
+        return (missing("lax.scatter_apply changes numbers by a function of its own"),) * 3
     options = {"indices_are_sorted": indices_are_sorted, "unique_indices": unique_indices}
     numbers, u = dimension_numbers, avals[2]
     written = lax.full(u.shape, 0, u.dtype)
@@ -142,9 +141,7 @@ def scatter_mul(
     if not needed[2]:
         return of_x, None, None
     if not unique_indices:
-        raise MissingRule(
-            "MissingRule: the updates of scatter_mul have a rule only where unique_indices=True."
-        )
+        return of_x, None, missing("updates of one place may meet unless unique_indices=True")
     return of_x, None, read_where_written(g * x, i[0], w, dimension_numbers, mode=mode, **options)
 
 

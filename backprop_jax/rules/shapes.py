@@ -10,11 +10,10 @@ from backprop_jax.engine.registry import linear, pullback
 
 def sum_broadcast(g: Any, x: Any, *, shape: tuple, broadcast_dimensions: tuple) -> Any:
     """Returns the sum of g over the places that each element was copied to."""
-    new = [i for i in range(len(shape)) if i not in broadcast_dimensions]
-    kept = zip(broadcast_dimensions, x.shape, strict=True)
-    stretched = [i for i, size in kept if size == 1 and shape[i] != 1]
-    axes = tuple(sorted(new + stretched))
-    return lax.reshape(lax.reduce_sum(g, axes) if axes else g, x.shape)
+    size = dict(zip(broadcast_dimensions, x.shape, strict=True))
+    axes = tuple(i for i, n in enumerate(shape) if n != 1 and size.get(i, 1) == 1)
+    total = lax.reduce_sum(g, axes) if axes else g
+    return total if total.shape == x.shape else lax.reshape(total, x.shape)
 
 
 def undo_reshape(g: Any, x: Any, *, dimensions: tuple | None = None) -> Any:
