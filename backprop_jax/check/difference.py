@@ -97,7 +97,7 @@ def scale_of(leaf: np.ndarray) -> float:
 
 def same(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Returns where the two are equal, or both not a number."""
-    return (x == y) | (np.isnan(x) & np.isnan(y))
+    return np.asarray((x == y) | (np.isnan(x) & np.isnan(y)))
 
 
 def _ratio(x: np.ndarray | float, y: np.ndarray | float) -> np.ndarray:

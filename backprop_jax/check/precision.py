@@ -20,7 +20,8 @@ def is_inexact(leaf: Any) -> bool:
 
 def bits(dtype: Any) -> float:
     """Returns the bits of a real number: 32 for complex64; infinity for what is no float."""
-    return jnp.finfo(dtype).bits if dtype and jnp.issubdtype(dtype, jnp.inexact) else math.inf
+    is_float = dtype is not None and jnp.issubdtype(dtype, jnp.inexact)
+    return float(jnp.finfo(dtype).bits) if is_float else math.inf
 
 
 def canonical(leaf: Any) -> Any:

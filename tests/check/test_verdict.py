@@ -62,4 +62,5 @@ DEFAULTS = [
 @pytest.mark.parametrize(("dtype", "has_truth", "expected"), DEFAULTS)
 def test_the_default_tolerance_comes_from_the_dtype(dtype, has_truth, expected):
     tolerance = Tolerance.of(np.dtype(dtype), has_truth, rtol=None, atol=0.0)
-    assert tolerance == Tolerance(pytest.approx(expected), 0.0, strict=False)
+    assert tolerance.relative == pytest.approx(expected)
+    assert not tolerance.strict
