@@ -154,7 +154,7 @@ def dotted(keys: Keys) -> str:
 def hint(word: str, known: Iterable[str]) -> str:
     """Returns `; did you mean 'x'?` for the closest known word, or the list of all."""
     known = list(known)
-    if close := get_close_matches(word, known, n=1, cutoff=0.5):
+    if close := get_close_matches(word, known, n=1, cutoff=0.55):
         return f"; did you mean {close[0]!r}?"
     return f"; known: {', '.join(known)}" if known else ""
 

@@ -1,4 +1,4 @@
-"""What a wrong configuration is told: one line for each mistake, all at once, in the order of the file."""
+"""What a wrong configuration is told: one line for each mistake, all at once."""
 
 import pytest
 
@@ -14,8 +14,8 @@ ADDED = [
     ("sede: 3", "bad.yaml:3:1: sede: unknown key; did you mean 'seed'?"),
     (
         "zzz: 3",
-        "bad.yaml:3:1: zzz: unknown key; known: experiment, seed, precision, data, model, optimizer, "
-        "training, gradient",
+        "bad.yaml:3:1: zzz: unknown key; known: experiment, seed, precision, data, model, "
+        "optimizer, training, gradient",
     ),
     ("seed: ten", "bad.yaml:3:7: seed: expected a whole number, got 'ten'"),
     ("seed: 1.5", "bad.yaml:3:7: seed: expected a whole number, got 1.5"),

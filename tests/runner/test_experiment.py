@@ -1,4 +1,4 @@
-"""An experiment of one's own: found by path or dotted name, and told where it breaks the contract."""
+"""An experiment of one's own: found by path or dotted name, told where it breaks the contract."""
 
 import pytest
 
@@ -63,7 +63,8 @@ BROKEN = [
     (
         "loss(params, batch)",
         "loss(params, batch, model)",
-        "mine.yaml:1:13: experiment: loss() in mine.py asks for 'model', but the file has no MODELS",
+        "mine.yaml:1:13: experiment: loss() in mine.py asks for 'model', "
+        "but the file has no MODELS",
     ),
     (
         "loss(params, batch):",
