@@ -1,8 +1,9 @@
 """Reverse-mode automatic differentiation on JAX, written by hand.
 
-    api        grad, value_and_grad, vjp, jacrev, hessian, hvp: pytrees in and out
-    rules      one rule for each primitive of `jax.lax`
-    engine     a function runs on a tape, the tape is walked back
+api        grad, value_and_grad, vjp, jacrev, hessian, hvp: pytrees in and out
+rules      one rule for each primitive of `jax.lax`
+engine     a function runs on a tape, the tape is walked back
+check      is it right? ours, jax.grad's and a float64 evaluation side by side
 """
 
 from backprop_jax.api import grad as grad
@@ -12,4 +13,5 @@ from backprop_jax.api import jacobian as jacobian
 from backprop_jax.api import jacrev as jacrev
 from backprop_jax.api import value_and_grad as value_and_grad
 from backprop_jax.api import vjp as vjp
+from backprop_jax.check.compare import compare as compare
 from backprop_jax.version import __version__ as __version__

@@ -165,7 +165,9 @@ def vjp(fun: Callable, *primals: PyTree, has_aux: bool = False) -> tuple:
     result_avals = tuple(jax.typeof(value) for value in values[:count])
     pull = VJP(function_name(fun), pullback, tree, tuple(avals), result_tree, result_avals)
     result = jax.tree.unflatten(result_tree, values[:count])
-    return (result, pull, jax.tree.unflatten(aux_tree, values[count:])) if has_aux else (result, pull)
+    return (
+        (result, pull, jax.tree.unflatten(aux_tree, values[count:])) if has_aux else (result, pull)
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -193,13 +195,15 @@ class VJP:
                 "unexpected tree structure. The argument to a VJP function must match the pytree "
                 f"structure of the result of {self.name}: expected {self.result_tree}, got {tree}."
             )
-        cotangents = [check_cotangent(g, aval) for g, aval in zip(leaves, self.result_avals)]
+        cotangents = [
+            check_cotangent(g, aval) for g, aval in zip(leaves, self.result_avals, strict=True)
+        ]
         gradients = ct.instantiate(self.pullback(cotangents), list(self.avals))
         return jax.tree.unflatten(self.tree, gradients)
 
 
 def check_cotangent(g: Any, aval: Any) -> Any:
-    """Returns a cotangent given by the user for a result of this type, None if it can only be zero."""
+    """Returns a cotangent the user gave for a result of this type; None if it can only be zero."""
     given = jax.typeof(g)
     dtype = aval.dtype if ct.is_differentiable(aval) else ct.float0
     if given.shape != aval.shape or given.dtype != dtype:
@@ -222,7 +226,10 @@ def jacrev(
 
     Args:
       fun: maps arrays and pytrees of them to the same.
-      argnums, has_aux, holomorphic, allow_int: as in `grad`.
+      argnums: position, or positions, of the arguments to differentiate.
+      has_aux: `fun` returns a pair of its result and anything else, which is passed on.
+      holomorphic: `fun` is holomorphic; arguments and result are complex.
+      allow_int: integer arguments may be named, too; their Jacobian is zero, of dtype `float0`.
 
     Returns:
       A function of the same arguments. It returns, for every leaf of the result and in it for every

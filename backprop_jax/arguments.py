@@ -1,7 +1,7 @@
 """What users hand in: which arguments are differentiated, and what is said when one will not do.
 
-Classes of errors and the gist of their texts are JAX's, so that code which catches or matches them need
-not change.
+Classes of errors and the gist of their texts are JAX's, so that code which catches or matches them
+need not change.
 """
 
 import functools
@@ -27,7 +27,7 @@ class Wanted(NamedTuple):
 
     @classmethod
     def of(cls, fun: Callable, argnums: Argnums | None, argnames: Argnames | None) -> "Wanted":
-        """Returns the choice made by the two options, checked as far as it can be without arguments."""
+        """Returns the choice that the two options make, checked as far as it can be here."""
         check_callable(fun)
         if argnums is None:
             argnums = 0 if argnames is None else None
@@ -132,7 +132,8 @@ def check_argument(name: str, leaf: Any, holomorphic: bool, allow_int: bool) -> 
     dtype = jax.typeof(leaf).dtype
     if holomorphic and not is_a(dtype, np.complexfloating):
         raise TypeError(
-            f"{name} with holomorphic=True requires inputs with complex dtype, but got {dtype.name}."
+            f"{name} with holomorphic=True requires inputs with complex dtype, "
+            f"but got {dtype.name}."
         )
     if not is_a(dtype, np.inexact) and not allow_int:
         raise TypeError(
@@ -147,7 +148,8 @@ def check_result(name: str, leaf: Any, holomorphic: bool) -> None:
     dtype = jax.typeof(leaf).dtype
     if holomorphic and not is_a(dtype, np.complexfloating):
         raise TypeError(
-            f"{name} with holomorphic=True requires outputs with complex dtype, but got {dtype.name}."
+            f"{name} with holomorphic=True requires outputs with complex dtype, "
+            f"but got {dtype.name}."
         )
     if not holomorphic and not is_a(dtype, np.floating):
         way_on = "differentiation of functions with integer outputs, use vjp directly."
@@ -173,7 +175,7 @@ def check_scalar(value: Any) -> None:
 
 
 def is_a(dtype: Any, kind: Any) -> bool:
-    """Returns whether a dtype is of a kind of NumPy's, float8 and bfloat16 among the floating ones."""
+    """Returns whether a dtype is of a kind of NumPy's; bfloat16 and float8 are floating, too."""
     return jax.dtypes.issubdtype(dtype, kind)
 
 

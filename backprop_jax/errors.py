@@ -1,7 +1,7 @@
 """What can go wrong, and how it is said.
 
-Every message has the same four lines: what is wrong, the equation, where the *user* wrote it, and what
-to do about it. No message names the machinery or prints a whole array.
+Every message has the same four lines: what is wrong, the equation, where the *user* wrote it, and
+what to do about it. No message names the machinery or prints a whole array.
 """
 
 
@@ -25,8 +25,8 @@ class MissingRule(BackpropError, NotImplementedError):
           written at: model.py:14:28 (log_likelihood)
           to go on:   add a rule with backprop_jax.extend, or wrap the call in lax.stop_gradient.
 
-    It is raised only when the derivative is really needed: a value that does not reach the result, or
-    reaches it through `lax.stop_gradient` alone, needs no rule.
+    It is raised only when the derivative is really needed: a value that does not reach the result,
+    or reaches it through `lax.stop_gradient` alone, needs no rule.
     """
 
 

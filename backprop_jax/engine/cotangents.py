@@ -1,8 +1,8 @@
 """What flows back: cotangents, their sum, their absence, and the values that have none.
 
-An absent cotangent is `None`: a zero that nobody has computed, and nobody will. It becomes an array of
-zeros in two places only: where a user is given a gradient, and where a rule with several results wants
-all of them.
+An absent cotangent is `None`: a zero that nobody has computed, and nobody will. It becomes an array
+of zeros in two places only: where a user is given a gradient, and where a rule with several results
+wants all of them.
 """
 
 import functools
@@ -19,12 +19,12 @@ float0 = jax.dtypes.float0
 
 @functools.cache
 def is_inexact(dtype: Any) -> bool:
-    """Returns whether numbers of this dtype can be moved a little: floating and complex ones can."""
+    """Returns whether numbers of this dtype can move a little: floating and complex ones can."""
     return jax.dtypes.issubdtype(dtype, np.inexact)
 
 
 def is_differentiable(aval: Any) -> bool:
-    """Returns whether a value of this type has a cotangent. Integers, booleans and keys have none."""
+    """Returns whether a value of this type has a cotangent; integers, booleans, keys have none."""
     dtype = getattr(aval, "dtype", None)
     return dtype is not None and is_inexact(dtype)
 
@@ -35,7 +35,7 @@ def add(g: Any, h: Any) -> Any:
 
 
 def zeros(aval: Any) -> Any:
-    """Returns the zero cotangent of a value of this type; of dtype `float0` if it can have no other."""
+    """Returns the zero cotangent of a value of this type; `float0` if it can have no other."""
     if not is_differentiable(aval):
         return np.zeros(aval.shape, float0)
     return lax.full(aval.shape, 0, aval.dtype)
@@ -49,8 +49,8 @@ def instantiate(cotangents: list, avals: list) -> list:
 def fit(gradient: Any, aval: Any) -> Any:
     """Returns the gradient of an elementwise operand in the operand's own shape and dtype.
 
-    An operand of rank 0, or of size 1 along an axis, was broadcast against the others: its gradient is
-    the sum over all places. An operand of narrower dtype takes its gradient in that dtype.
+    An operand of rank 0, or of size 1 along an axis, was broadcast against the others: its gradient
+    is the sum over all places. An operand of narrower dtype takes its gradient in that dtype.
     """
     shape = aval.shape
     if gradient.shape != shape:

@@ -1,7 +1,8 @@
 """Rules that users bring along: `jax.custom_vjp` and `jax.custom_jvp`.
 
-A `custom_vjp` rule is a reverse rule and is called as one. A `custom_jvp` rule maps tangents to tangents,
-linearly; its reverse is our own reverse pass over the rule, with the tangents as what is recorded.
+A `custom_vjp` rule is a reverse rule and is called as one. A `custom_jvp` rule maps tangents to
+tangents, linearly; its reverse is our own reverse pass over the rule, with the tangents as what is
+recorded.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,8 +44,9 @@ def run_jvp(
 ) -> tuple[list, list[bool], Linear]:
     """Runs a `custom_jvp` rule at zero tangents, those of recorded operands on a linear tape.
 
-    Returns the results, which of them move with the tangents, and the linear function. The tangents'
-    values do not matter, only the way they take; compiled, their computation is dead code.
+    Returns the results, which of them move with the tangents, and the linear function. The
+    tangents' values do not matter, only the way they take; compiled, their computation is dead
+    code.
     """
     inputs, tangents = [], []
     with set_current_trace(tape.parent_trace):
@@ -89,7 +91,10 @@ def pull_vjp(node: Any, cotangents: list) -> list:
     rule = node.kept
     if rule.symbolic_zeros:
         avals = node.result_avals
-        g = [SymbolicZero(tangent_aval(a)) if g is None else g for g, a in zip(cotangents, avals)]
+        g = [
+            SymbolicZero(tangent_aval(a)) if g is None else g
+            for g, a in zip(cotangents, avals, strict=True)
+        ]
     else:
         g = ct.instantiate(cotangents, node.result_avals)
     gradients = rule.bwd.call_wrapped(*rule.residuals, *g)

@@ -1,13 +1,14 @@
 """The minimum cut: which values to keep, when those between them can be computed again.
 
-Every value is a pipe as wide as its bytes. Water flows from the values that are there in the forward
-sweep only, through whatever is computed from them, to the values that the way back reads. Keeping a
-value stops its pipe. The cheapest set of values that stops all water is the set to keep.
+Every value is a pipe as wide as its bytes. Water flows from the values that are there in the
+forward sweep only, through whatever is computed from them, to the values that the way back reads.
+Keeping a value stops its pipe. The cheapest set of values that stops all water is the set to keep.
 
 Source: Ford and Fulkerson 1956 (maximum flow, minimum cut); Dinic 1970 (the algorithm); for its use
 here, Chen et al. 2022, "min-cut rematerialization" in functorch.
 """
 
+import itertools
 from collections import deque
 from collections.abc import Hashable, Iterable, Mapping
 
@@ -39,14 +40,14 @@ class Network:
         return level
 
     def push(self, source: Hashable, sink: Hashable, level: Mapping[Hashable, int]) -> bool:
-        """Pushes flow along shortest paths until none is left, and returns whether any was pushed."""
+        """Pushes flow along shortest paths until none is left; returns whether any was pushed."""
         untried = {a: list(targets) for a, targets in self.edges.items()}
         pushed = False
         path = [source]
         while path:
             a = path[-1]
             if a == sink:
-                hops = list(zip(path, path[1:]))  # noqa: B905 (one shorter on purpose)
+                hops = list(itertools.pairwise(path))
                 amount = min(self.edges[u][v] for u, v in hops)
                 for u, v in hops:
                     self.edges[u][v] -= amount
@@ -66,7 +67,7 @@ class Network:
         return pushed
 
     def reachable_after_flow(self, source: Hashable, sink: Hashable) -> set[Hashable]:
-        """Pushes all the flow there can be and returns the nodes on the source's side of the cut."""
+        """Pushes all the flow there can be; returns the nodes on the source's side of the cut."""
         while sink in (level := self.levels(source)):
             self.push(source, sink, level)
         return set(level)

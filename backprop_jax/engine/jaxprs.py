@@ -4,11 +4,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import jax
 from jax.extend import source_info_util
 from jax.extend.core import Literal
-
-from backprop_jax.engine.registry import dear
 
 
 def variables(atoms: Iterable) -> list:
@@ -30,7 +27,8 @@ def needed_for(
 ) -> list:
     """Returns, in order, the equations to run for the targets when some variables are at hand.
 
-    With `effects`, those that print or call out are among them whether or not their results are needed.
+    With `effects`, those that print or call out are among them whether or not their results are
+    needed.
     """
     available = set(available)
     wanted = {v for v in variables(targets) if v not in available}
@@ -43,7 +41,7 @@ def needed_for(
 
 
 def evaluate(equations: Sequence, environment: dict, outputs: Sequence) -> list:
-    """Runs the equations and returns the outputs. `environment` maps variables to values; it grows."""
+    """Runs the equations and returns the outputs; `environment`, variable → value, grows."""
 
     def read(atom: Any) -> Any:
         return atom.val if isinstance(atom, Literal) else environment[atom]
@@ -65,6 +63,23 @@ def evaluate(equations: Sequence, environment: dict, outputs: Sequence) -> list:
     return [read(atom) for atom in outputs]
 
 
+def evaluate_in_place(closed: Any, operands: Sequence) -> list:
+    """Runs a closed jaxpr as if its equations stood in the place of the call."""
+    jaxpr = closed.jaxpr
+    environment = dict(zip(jaxpr.constvars, closed.consts, strict=True))
+    environment.update(zip(jaxpr.invars, operands, strict=True))
+    for equation in jaxpr.eqns:
+        values = [a.val if isinstance(a, Literal) else environment[a] for a in equation.invars]
+        results = equation.primitive.bind(
+            *values, **equation.primitive.get_bind_params(equation.params)
+        )
+        if equation.primitive.multiple_results:
+            environment.update(zip(equation.outvars, results, strict=True))
+        else:
+            environment[equation.outvars[0]] = results
+    return [a.val if isinstance(a, Literal) else environment[a] for a in jaxpr.outvars]
+
+
 def as_function(closed: Any) -> Callable:
     """Returns a closed jaxpr as a function of its operands that returns a list."""
 
@@ -80,16 +95,3 @@ def size_in_bytes(aval: Any) -> int:
     """Returns how much memory a value of this type takes."""
     itemsize = getattr(getattr(aval, "dtype", None), "itemsize", 4)
     return max(1, math.prod(getattr(aval, "shape", ())) * itemsize)
-
-
-def is_dear(equation: Any) -> bool:
-    """Returns whether an equation, or one within it, is better not run twice."""
-    if equation.primitive in dear or equation.effects:
-        return True
-    return any(is_dear(inner) for closed in held(equation.params) for inner in closed.eqns)
-
-
-def held(params: dict) -> list:
-    """Returns the jaxprs among the parameters of an equation."""
-    leaves = jax.tree.leaves(list(params.values()), is_leaf=lambda x: hasattr(x, "eqns"))
-    return [leaf for leaf in leaves if hasattr(leaf, "eqns")]

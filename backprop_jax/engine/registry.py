@@ -1,7 +1,7 @@
 """The words a rule is written in.
 
-A rule says how the cotangent `g` of a result becomes the cotangents of the operands. The verb says what
-kind of function the primitive is; the parameter names of each formula say what it reads:
+A rule says how the cotangent `g` of a result becomes the cotangents of the operands. The verb says
+what kind of function the primitive is; the parameter names of each formula say what it reads:
 
     g          the cotangent of the result (a tuple of them for a primitive with several results)
     x, y, w    the first, second and third operand
@@ -12,8 +12,8 @@ kind of function the primitive is; the parameter names of each formula say what 
     *, name    parameters of the primitive
 
 What a formula reads is kept from the forward sweep, and nothing else. A verb may narrow what a name
-means: to `linear` every operand is only its shape and dtype, so a linear rule cannot depend on a value;
-to `bilinear` the operand whose cotangent is computed is.
+means: to `linear` every operand is only its shape and dtype, so a linear rule cannot depend on a
+value; to `bilinear` the operand whose cotangent is computed is.
 
     elementwise(lax.mul_p,   lambda g, y: g * y,   lambda g, x: g * x)
     linear(lax.rev_p,        lambda g, *, dimensions: lax.rev(g, dimensions))
@@ -31,6 +31,7 @@ import jax
 from jax.extend.core import Primitive
 
 from backprop_jax.engine.cotangents import fit, instantiate, is_inexact
+from backprop_jax.engine.jaxprs import evaluate_in_place
 
 OPERANDS = ("x", "y", "w")
 OTHERS = ("z", "i", "avals", "needed")
@@ -46,7 +47,7 @@ class Column(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """Stands for a derivative that exists and has not been written, in a row or as a formula's answer."""
+    """Stands for a derivative that exists and is not written, in a row or as an answer."""
 
     reason: str
 
@@ -88,7 +89,9 @@ class Row:
         else:
             columns = itertools.chain(self.columns, itertools.repeat(None))
             gradients = [
-                column if slot is None or type(column) is not Column else call(column, *cotangents, node)
+                column
+                if slot is None or type(column) is not Column
+                else call(column, *cotangents, node)
                 for slot, column in zip(node.operands, columns, strict=False)
             ]
         for i, slot in enumerate(node.operands):
@@ -115,15 +118,38 @@ def call(column: Any, g: Any, node: Any) -> Any:
         else:
             values.append(node.kept[name])
     params = {name: node.params[name] for name in column.parameters if name in node.params}
+    if node.rule.kind == "elementwise":
+        return call_elementwise(column.formula, params, (g, *values))
     return column.formula(g, *values, **params)
+
+
+def call_elementwise(formula: Callable, params: dict, arrays: tuple) -> Any:
+    """Returns what a formula says, from its jaxpr: a formula is read once for any shapes it meets.
+
+    This is for speed alone. Where numbers are at hand it is compiled; where a program is being
+    staged its equations are put into that program, without a detour through `jax.numpy`'s
+    operators, which take most of the time of a staged reverse pass.
+    """
+    jaxpr, compiled = trace_formula(formula, tuple(params.items()), tuple(map(jax.typeof, arrays)))
+    if any(isinstance(array, jax.core.Tracer) for array in arrays):
+        results = evaluate_in_place(jaxpr, arrays)
+        return results[0] if results else None
+    return compiled(*arrays)
+
+
+@functools.lru_cache(maxsize=8192)
+def trace_formula(formula: Callable, params: tuple, avals: tuple) -> tuple[Any, Callable]:
+    """Returns a formula's jaxpr for arrays of these types, and the formula compiled."""
+    formula = functools.partial(formula, **dict(params))
+    return jax.make_jaxpr(formula)(*avals), jax.jit(formula)
 
 
 class Unit(NamedTuple):
     """A structured primitive made ready for one choice of active operands.
 
     Attributes:
-      forward: operands → (results, kept).
-      backward: (operands kept, kept, cotangents of the results) → cotangents of the operands. Absent
+      forward: operands → (results, kept). backward: (operands kept, kept, cotangents of the
+      results) → cotangents of the operands. Absent
         cotangents are None on both sides.
       keeps: which operands `backward` wants back. They are kept by reference and never copied.
       moving: for every result, whether it depends on an active operand.
@@ -162,7 +188,7 @@ class Structured:
 
 @functools.lru_cache(maxsize=2048)
 def build_unit(build: Callable, active: tuple, params: tuple, x64: bool) -> tuple[Unit, Unit]:
-    """Returns `build`'s unit, plain and compiled. `x64` is a key of the cache: it changes dtypes."""
+    """Returns `build`'s unit, plain and compiled. `x64` is in the key: it changes dtypes."""
     del x64
     unit = build(active, **dict(params))
     return unit, unit._replace(forward=jax.jit(unit.forward), backward=jax.jit(unit.backward))
@@ -199,27 +225,27 @@ def register(primitive: Primitive, rule: Rule) -> None:
 def elementwise(primitive: Primitive, *formulas: Callable | Missing | None) -> None:
     """Registers a function applied place by place, with a formula for each operand.
 
-    `g` has the shape of the result, and so may the answer: an operand of rank 0 or of narrower dtype is
-    taken care of. `None` stands for an operand that is not differentiable.
+    `g` has the shape of the result, and so may the answer: an operand of rank 0 or of narrower
+    dtype is taken care of. `None` stands for an operand that is not differentiable.
     """
     register(primitive, Row("elementwise", tuple(read(f) for f in formulas)))
 
 
 def linear(primitive: Primitive, *formulas: Callable | Missing | None) -> None:
-    """Registers a function linear in each operand by itself: operands are read as shape and dtype."""
+    """Registers a function linear in its operands, which are read as shape and dtype."""
     register(primitive, Row("linear", tuple(read(f, OPERANDS) for f in formulas)))
 
 
 def bilinear(primitive: Primitive, of_x: Callable, of_y: Callable) -> None:
-    """Registers a function linear in each of two operands: its own operand is read as shape and dtype."""
+    """Registers a function linear in each of two; a formula reads its own as shape and dtype."""
     register(primitive, Row("bilinear", (read(of_x, ("x",)), read(of_y, ("y",)))))
 
 
 def pullback(primitive: Primitive) -> Callable[[Callable], Callable]:
     """Registers the decorated function: all operands in one formula.
 
-    It returns the operand's cotangent, or for several operands a tuple with None where there is none.
-    Absent cotangents of results come as zeros.
+    It returns the operand's cotangent, or for several operands a tuple with None where there is
+    none. Absent cotangents of results come as zeros.
     """
 
     def decorate(formula: Callable) -> Callable:
@@ -248,12 +274,12 @@ def structured(
 
 
 def missing(reason: str) -> Missing:
-    """Returns the entry of a row whose derivative exists and is not written: it raises when needed."""
+    """Returns the entry of a row whose derivative exists and is not written: needed, it raises."""
     return Missing(reason)
 
 
 def dear_to_recompute(*primitives: Primitive) -> None:
-    """Says that results of these primitives are kept for the way back rather than computed twice."""
+    """Says that results of these primitives are kept rather than computed twice."""
     dear.update(primitives)
 
 
@@ -270,7 +296,8 @@ def read(formula: Callable | Missing | None, shapes: Sequence[str] = ()) -> Colu
     unknown = [name for name in names[1:] if name not in OPERANDS + OTHERS]
     if names[:1] != ["g"] or unknown:
         raise ValueError(
-            f"a formula reads g, then any of {', '.join(OPERANDS + OTHERS)}; this one reads {names}."
+            f"a formula reads g, then any of {', '.join(OPERANDS + OTHERS)}; "
+            f"this one reads {names}."
         )
     return Column(
         formula,

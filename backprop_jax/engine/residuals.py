@@ -1,8 +1,8 @@
 """What is kept between a jaxpr's forward run and its way back: one place decides.
 
-The *joint* jaxpr maps operands and cotangents to results and gradients. What depends on a cotangent is
-the way back; the rest is forward. The values that cross are kept or computed again, whichever costs
-less memory, but nothing dear is computed twice: a minimum cut (see `cut`).
+The *joint* jaxpr maps operands and cotangents to results and gradients. What depends on a cotangent
+is the way back; the rest is forward. The values that cross are kept or computed again, whichever
+costs less memory, but nothing dear is computed twice: a minimum cut (see `cut`).
 """
 
 import dataclasses
@@ -17,12 +17,11 @@ from backprop_jax.engine.jaxprs import (
     as_function,
     depending_on,
     evaluate,
-    is_dear,
     needed_for,
     size_in_bytes,
     variables,
 )
-from backprop_jax.engine.registry import Unit
+from backprop_jax.engine.registry import Unit, dear
 from backprop_jax.engine.sweep import sweep
 
 
@@ -114,8 +113,8 @@ def split(
 def trace_joint(jaxpr: Any, active: tuple[bool, ...]) -> tuple[Any, list[bool]]:
     """Returns the joint jaxpr, and for every result whether it depends on an active operand.
 
-    The joint jaxpr takes the operands and a cotangent for each differentiable result, and returns the
-    results and the gradients of the active operands.
+    The joint jaxpr takes the operands and a cotangent for each differentiable result, and returns
+    the results and the gradients of the active operands.
     """
     moving: list[bool] = []
 
@@ -147,7 +146,7 @@ def unchanging(jaxpr: Any, fixed: Sequence) -> list:
 
 
 def choose(jaxpr: Any, gradients: list, g: list, operands: list, at_hand: set) -> list:
-    """Returns the variables to keep, in the order of their making; of those at hand, the ones read."""
+    """Returns the variables to keep, in the order of their making; of those at hand, any read."""
     gradients = variables(gradients)
     live = needed_for(gradients, jaxpr.eqns)
     moving = depending_on([v for v in g if v is not None], live)
@@ -166,3 +165,16 @@ def choose(jaxpr: Any, gradients: list, g: list, operands: list, at_hand: set) -
     again = needed_for(gradients, jaxpr.eqns, {*kept, *at_hand, *jaxpr.constvars})
     kept |= at_hand & ({v for e in again for v in variables(e.invars)} | set(gradients))
     return [v for v in [*operands, *made] if v in kept]
+
+
+def is_dear(equation: Any) -> bool:
+    """Returns whether an equation, or one within it, is better not run twice."""
+    if equation.primitive in dear or equation.effects:
+        return True
+    return any(is_dear(inner) for closed in held(equation.params) for inner in closed.eqns)
+
+
+def held(params: dict) -> list:
+    """Returns the jaxprs among the parameters of an equation."""
+    leaves = jax.tree.leaves(list(params.values()), is_leaf=lambda x: hasattr(x, "eqns"))
+    return [leaf for leaf in leaves if hasattr(leaf, "eqns")]

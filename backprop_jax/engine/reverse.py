@@ -1,7 +1,7 @@
 """The sweep back over a tape."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from jax.extend import source_info_util
 
@@ -29,7 +29,5 @@ def reverse(nodes: Sequence, seeds: Iterable[tuple[int, Any]]) -> dict[int, Any]
             gradients = node.rule.pull(node, cotangents)
             for slot, gradient in zip(node.operands, gradients, strict=True):
                 if slot is not None and gradient is not None:
-                    pending[slot] = (
-                        ct.add(pending[slot], gradient) if slot in pending else gradient
-                    )
+                    pending[slot] = ct.add(pending[slot], gradient) if slot in pending else gradient
     return pending

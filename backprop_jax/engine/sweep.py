@@ -1,7 +1,7 @@
 """Forward on a tape, and the way back as a function."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jax.extend.core import set_current_trace, take_current_trace
 

@@ -1,9 +1,10 @@
-"""The tape: a function runs on it, and every step that a gradient could pass through is written down.
+"""The tape: a function runs on it, and every step a gradient could pass through is written down.
 
-`Tape` is a `jax.core.Trace`. A primitive that meets a recorded operand is run straight away on the trace
-that was current before (`parent_trace`), so values are whatever they are there: concrete numbers, tracers of
-`jit` or `vmap`, values on another tape. Then a node is added. Everything else never touches the tape:
-operands that are not recorded are constants, and activity needs no analysis.
+`Tape` is a `jax.core.Trace`. A primitive that meets a recorded operand is run straight away on the
+trace that was current before (`parent_trace`), so values are whatever they are there: concrete
+numbers, tracers of `jit` or `vmap`, values on another tape. Then a node is added. Everything else
+never touches the tape: operands that are not recorded are constants, and activity needs no
+analysis.
 """
 
 import dataclasses
@@ -63,13 +64,13 @@ class Node:
 
     def missing_rule(self, reason: str = "") -> MissingRule:
         """Returns the error to raise when this step's derivative is needed and not to be had."""
-        what = f"MissingRule: no rule for primitive '{self.primitive}'."
+        what = f"no rule for primitive '{self.primitive}'"
         return MissingRule(
             message(
-                f"{what[:-1]}: {reason}" if reason else what,
+                f"{what}: {reason}." if reason else f"{what}.",
                 equation=self.equation(),
                 written_at=source_info_util.summarize(self.source),
-                to_go_on="add a rule with backprop_jax.extend, or wrap the call in lax.stop_gradient.",
+                to_go_on="add one (backprop_jax.extend), or wrap the call in lax.stop_gradient.",
             )
         )
 
@@ -89,7 +90,7 @@ class Tape(Trace):
 
     Args:
       parent: the trace everything is run on.
-      linear: True for a tape that holds a function known to be linear in what is recorded, a rule of
+      linear: True for a tape of a function known to be linear in what is recorded, a rule of
         `jax.custom_jvp`; a step that is not linear is then an error.
     """
 
@@ -181,8 +182,8 @@ class Tape(Trace):
     ) -> list:
         """Runs a primitive that holds a jaxpr.
 
-        While a program is being staged it is run step by step on this tape where it may be. So it is if
-        a derivative within it is missing: perhaps that one is not needed.
+        While a program is being staged it is run step by step on this tape where it may be. So it
+        is if a derivative within it is missing: perhaps that one is not needed.
         """
         values, slots = operands = self.unwrap(tracers)
         run = rule.inline(params)
@@ -208,7 +209,7 @@ class Tape(Trace):
         return self.add(primitive, {}, rule, operands, results, kept, unit.moving)
 
     def check_linear(self, kept: Sequence, operands: tuple[list, list], results: Sequence) -> None:
-        """Raises NotLinear if a step of a linear function keeps a value that depends on its input."""
+        """Raises NotLinear if a step of a linear function keeps a value that moves with it."""
         moving = [value for value, slot in zip(*operands, strict=True) if slot is not None]
         if any(value is other for value in kept for other in [*moving, *results]):
             raise NotLinear(NOT_LINEAR)
@@ -262,13 +263,13 @@ class Tape(Trace):
 
 
 NOT_LINEAR = message(
-    "NotLinear: this jax.custom_jvp rule is not linear in its tangents, so it has no reverse.",
+    "this jax.custom_jvp rule is not linear in its tangents, so it has no reverse.",
     to_go_on="let every tangent enter the rule's result as a factor, once, or use jax.custom_vjp.",
 )
 
 
 def is_staging(parent: Trace) -> bool:
-    """Returns whether what runs on this trace becomes part of a program rather than being computed."""
+    """Returns whether what runs on this trace becomes part of a program to run later."""
     if isinstance(parent, Tape):
         return parent.staged
     with set_current_trace(parent):

@@ -1,9 +1,9 @@
-"""What is differentiated: the rules, in reading order."""
+"""What is differentiated: the rules, one file for each kind of primitive."""
 
-from backprop_jax.rules import elementary as elementary
-from backprop_jax.rules import shapes as shapes
-from backprop_jax.rules import reductions as reductions
-from backprop_jax.rules import indexing as indexing
-from backprop_jax.rules import contractions as contractions
 from backprop_jax.rules import calls as calls
+from backprop_jax.rules import contractions as contractions
+from backprop_jax.rules import elementary as elementary
+from backprop_jax.rules import indexing as indexing
 from backprop_jax.rules import loops as loops
+from backprop_jax.rules import reductions as reductions
+from backprop_jax.rules import shapes as shapes

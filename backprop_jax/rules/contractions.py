@@ -19,8 +19,9 @@ def remaining(count: int, *used: Sequence[int]) -> list[int]:
 def dot_of_x(g: Any, x: Any, y: Any, *, dimension_numbers: tuple, precision: Any) -> Any:
     """Returns the cotangent of x in the product z of x and y.
 
-    The axes of z, and of g, are the batch axes, what remains of x, what remains of y. Summed with y over
-    the last of these, g has the batch axes, what remains of x, and y's contracted axes in y's order.
+    The axes of z, and of g, are the batch axes, what remains of x, what remains of y. Summed with y
+    over the last of these, g has the batch axes, what remains of x, and y's contracted axes in y's
+    order.
     """
     (x_contract, y_contract), (x_batch, y_batch) = dimension_numbers
     x_kept = remaining(len(x.shape), x_contract, x_batch)
@@ -54,9 +55,9 @@ def rearrange(product: Any, order: Sequence[int], dtype: Any) -> Any:
 
 # A convolution slides the kernel y over x. In every dimension, with dilations and strides,
 #
-#     z[n] = sum over k of x[n s - a + k d] y[k]        (x read as 0 between and outside its elements)
+#     z[n] = sum over k of x[n s - a + k d] y[k]        (x is 0 between and outside its elements)
 #
-# s the stride, d the kernel's dilation, a the padding before, e the dilation of x. It is linear in x and
+# s the stride, d the kernel's dilation, a the padding before, e the dilation of x. Linear in x and
 # in y, and what each of them gets is again a convolution:
 #
 #     x gets  sum over k of g[(m + a - k d) / s] y[k]:  g dilated by s, kernel reversed, stride e
@@ -71,7 +72,7 @@ def flipped(spec: Sequence[int]) -> tuple[int, ...]:
 
 
 def move_groups(x: Any, count: int, source: int, target: int) -> Any:
-    """Returns x with `count` groups, the outer part of axis `source`, made the outer part of `target`."""
+    """Returns x with `count` groups moved from the outer part of one axis to that of another."""
     if count == 1:
         return x
     shape = list(x.shape)
@@ -111,7 +112,7 @@ def conv_of_x(
     batch_group_count: int,
     precision: Any,
 ) -> Any:
-    """Returns the cotangent of x: g, its elements a stride apart, convolved with the reversed kernel."""
+    """Returns the cotangent of x: g, a stride apart, convolved with the reversed kernel."""
     lhs, rhs, out = dimension_numbers
     kernel = lax.rev(y, rhs[2:])
     if feature_group_count > 1:
@@ -155,7 +156,7 @@ def conv_of_y(
     batch_group_count: int,
     precision: Any,
 ) -> Any:
-    """Returns the cotangent of y: x convolved with g, its elements a stride apart; batches are summed."""
+    """Returns the cotangent of y: x convolved with g, a stride apart; batches are summed."""
     lhs, rhs, out = dimension_numbers
     pads = []
     sizes = zip(spatial(x.shape, lhs), spatial(y.shape, rhs), spatial(g.shape, out), strict=True)

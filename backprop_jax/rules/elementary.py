@@ -1,7 +1,7 @@
 """Functions applied place by place. Each row is the chain rule for one of them.
 
-Complex numbers follow JAX: a cotangent is paired with a change of the value by Re(g · dz), so the rule of
-a holomorphic function is g · f'(x), without a conjugate.
+Complex numbers follow JAX: a cotangent is paired with a change of the value by Re(g · dz), so the
+rule of a holomorphic function is g · f'(x), without a conjugate.
 """
 
 import math
@@ -14,6 +14,7 @@ from jax.extend.core import primitives
 from backprop_jax.engine.cotangents import convert
 from backprop_jax.engine.registry import elementwise, linear, piecewise_constant, pullback
 
+add_any_p = primitives.add_jaxvals_p
 LN2 = math.log(2)
 SQRT_PI = math.sqrt(math.pi)
 
@@ -28,15 +29,11 @@ def zero_like(g: Any) -> Any:
     return lax.full_like(g, 0)
 
 
-def as_complex(g: Any, x: Any) -> Any:
-    """Returns a real `g` in the complex dtype of `x`."""
-    return lax.convert_element_type(g, x.dtype)
-
-
 def mirrored(x: Any) -> Any:
-    """Returns x or -x, whichever lies to the right of zero: for even functions that overflow to the left.
+    """Returns x or -x, whichever is to the right of zero: for even functions that overflow there.
 
-    Unlike `abs`, it has slope 1 or -1 everywhere, so every derivative of an even function of it is right.
+    Unlike `abs`, it has slope 1 or -1 everywhere, so every derivative of an even function of it is
+    right.
     """
     return lax.select(lax.real(x) < 0 if is_complex(x) else x < 0, -x, x)
 
@@ -44,8 +41,8 @@ def mirrored(x: Any) -> Any:
 def bell(x: Any) -> Any:
     """Returns the slope of the logistic function, σ(x) σ(-x), to a few ulp in its tails, too.
 
-    z (1 - z) loses all digits of 1 - z to the right; exp(-|x|) / (1 + exp(-|x|))² loses none, costs the
-    one exponential, and reads only x.
+    z (1 - z) loses all digits of 1 - z to the right; exp(-|x|) / (1 + exp(-|x|))² loses none, costs
+    the one exponential, and reads only x.
     """
     e = lax.exp(-mirrored(x))
     return e / lax.square(1 + e)
@@ -70,52 +67,82 @@ def integer_power(g: Any, x: Any, *, y: int) -> Any:
     return g if y == 1 else g * (y * lax.integer_pow(x, y - 1))
 
 
+def angle_of_x(g: Any, x: Any, y: Any) -> Any:
+    """Returns g y / (x² + y²)."""
+    return over_squared_distance(g, y, x, y)
+
+
+def angle_of_y(g: Any, x: Any, y: Any) -> Any:
+    """Returns -g x / (x² + y²)."""
+    return over_squared_distance(-g, x, x, y)
+
+
 def over_squared_distance(g: Any, a: Any, x: Any, y: Any) -> Any:
     """Returns g a / (x² + y²), without overflow of a square.
 
-    Both are measured in units of the larger; the result does not depend on the unit, so it is a constant
-    of differentiation.
+    Both are measured in units of the larger; the result does not depend on the unit, so it is a
+    constant of differentiation.
     """
     unit = lax.stop_gradient(lax.max(lax.abs(x), lax.abs(y)))
     return g * ((a / unit) / (lax.square(x / unit) + lax.square(y / unit))) / unit
 
 
-def sign_of(g: Any, x: Any, z: Any) -> Any:
-    """Returns (g - conj(g z²)) / 2|x| for complex x ≠ 0, from z = x / |x|. Real signs do not move."""
+def remainder_of_y(g: Any, x: Any, y: Any, z: Any) -> Any:
+    """Returns -g n, where x = n y + z; n is whole, so rounding mends what (x - z) / y got wrong."""
+    return -g * lax.round((x - z) / y)
+
+
+def absolute(g: Any, x: Any) -> Any:
+    """Returns g sign(x), in the complex plane g conj(x / |x|); 0 at 0."""
+    if is_complex(x):
+        return lax.convert_element_type(g, x.dtype) * lax.conj(lax.sign(x))
+    return g * lax.sign(x)
+
+
+def direction(g: Any, x: Any, z: Any) -> Any:
+    """Returns (g - conj(g z²)) / 2|x|, for z = x / |x|; 0 at 0. Real signs do not move.
+
+    dz = (dx - z² conj(dx)) / 2|x|, and Re(g z² conj(dx)) = Re(conj(g z²) dx). jax.grad says 0.
+    """
     if not is_complex(x):
         return None
-    length = lax.abs(x)
-    across = (g - lax.conj(g * z * z)) / as_complex(2 * length, x)
-    return lax.select(length == 0, zero_like(across), across)
+    across = (g - lax.conj(g * z * z)) / lax.convert_element_type(2 * lax.abs(x), x.dtype)
+    return lax.select(x == 0, zero_like(across), across)
+
+
+def win(g: Any, x: Any, y: Any) -> Any:
+    """Returns g where x is the larger, half of it where both are equal, 0 elsewhere."""
+    return lax.select(x > y, g, lax.select(x == y, g / 2, zero_like(g)))
 
 
 def clamped(g: Any, x: Any, y: Any, w: Any) -> Any:
-    """Returns g where min x ≤ y ≤ max w lets y pass; half of it at a bound, which takes the other."""
-    inside = lax.select((x < y) & (y < w), g, zero_like(g))
-    return lax.select(((x == y) & (y < w)) | ((y == w) & (x < y)), g / 2, inside)
+    """Returns g where y lies between x and w; half of it at a bound, which takes the other half.
+
+    jax.grad gives 0 to all three at a bound, so it loses the slope along (1, 1, 1).
+    """
+    half = lax.select((x <= y) & (y <= w), g / 2, zero_like(g))
+    return lax.select((x < y) & (y < w), g, half)
 
 
-def share_where(g: Any, wins: Any, ties: Any) -> Any:
-    """Returns g where this operand wins, half of it where both tie, 0 elsewhere."""
-    return lax.select(wins, g, lax.select(ties, g / 2, zero_like(g)))
+def rounded(g: Any, *, exponent_bits: int, mantissa_bits: int) -> Any:
+    """Returns g in the precision of the result."""
+    return lax.reduce_precision(g, exponent_bits, mantissa_bits)
 
 
 # fmt: off
-#           z =                 cotangent of x                               cotangent of y
-# -- arithmetic -----------------------------------------------------------------------------------
+#           z =                 cotangent of x                        cotangent of y
+# -- arithmetic ------------------------------------------------------------------------------------
 elementwise(lax.neg_p,          lambda g: -g)
-elementwise(lax.add_p,          lambda g: g,                                 lambda g: g)
-elementwise(primitives.add_jaxvals_p,
-                                lambda g: g,                                 lambda g: g)
-elementwise(lax.sub_p,          lambda g: g,                                 lambda g: -g)
-elementwise(lax.mul_p,          lambda g, y: g * y,                          lambda g, x: g * x)
+elementwise(lax.add_p,          lambda g: g,                          lambda g: g)
+elementwise(add_any_p,          lambda g: g,                          lambda g: g)
+elementwise(lax.sub_p,          lambda g: g,                          lambda g: -g)
+elementwise(lax.mul_p,          lambda g, y: g * y,                   lambda g, x: g * x)
 # JAX's -g x / y² overflows in y² where this does not.
-elementwise(lax.div_p,          lambda g, y: g / y,                          lambda g, y, z: -g * (z / y))
-# How often y goes into x is a whole number: rounding takes away what (x - z) / y got wrong.
-elementwise(lax.rem_p,          lambda g: g,                                 lambda g, x, y, z: -g * lax.round((x - z) / y))
-elementwise(lax.abs_p,          lambda g, x: as_complex(g, x) * lax.conj(lax.sign(x)) if is_complex(x) else g * lax.sign(x))
-elementwise(lax.sign_p,         sign_of)
-# -- exponentials ---------------------------------------------------------------------------------
+elementwise(lax.div_p,          lambda g, y: g / y,                   lambda g, y, z: -g * (z / y))
+elementwise(lax.rem_p,          lambda g: g,                          remainder_of_y)
+elementwise(lax.abs_p,          absolute)
+elementwise(lax.sign_p,         direction)
+# -- exponentials ----------------------------------------------------------------------------------
 elementwise(lax.exp_p,          lambda g, z: g * z)
 elementwise(lax.exp2_p,         lambda g, z: g * (LN2 * z))
 # z + 1 has no digits left to the left of zero.
@@ -123,65 +150,64 @@ elementwise(lax.expm1_p,        lambda g, x: g * lax.exp(x))
 elementwise(lax.log_p,          lambda g, x: g / x)
 elementwise(lax.log1p_p,        lambda g, x: g / (1 + x))
 elementwise(lax.logistic_p,     lambda g, x: g * bell(x))
-# -- powers ---------------------------------------------------------------------------------------
+# -- powers ----------------------------------------------------------------------------------------
 elementwise(lax.square_p,       lambda g, x: g * (2 * x))
 elementwise(lax.integer_pow_p,  integer_power)
-elementwise(lax.pow_p,          power_of_x,                                  power_of_y)
+elementwise(lax.pow_p,          power_of_x,                           power_of_y)
 elementwise(lax.sqrt_p,         lambda g, z: g / (2 * z))
 elementwise(lax.rsqrt_p,        lambda g, x, z: g * (-0.5 * (z / x)))
 elementwise(lax.cbrt_p,         lambda g, z: g / (3 * z * z))
-# -- circular -------------------------------------------------------------------------------------
+# -- circular --------------------------------------------------------------------------------------
 elementwise(lax.sin_p,          lambda g, x: g * lax.cos(x))
 elementwise(lax.cos_p,          lambda g, x: -g * lax.sin(x))
 elementwise(lax.tan_p,          lambda g, z: g * (1 + z * z))
-# sqrt(1 - x²) factored: nothing cancels near 1, nothing overflows, and the branch is right.
+# √(1 - x²) in two factors: nothing cancels near 1, nothing overflows, and the branch is right.
 elementwise(lax.asin_p,         lambda g, x: g * (lax.rsqrt(1 - x) * lax.rsqrt(1 + x)))
 elementwise(lax.acos_p,         lambda g, x: -g * (lax.rsqrt(1 - x) * lax.rsqrt(1 + x)))
 elementwise(lax.atan_p,         lambda g, x: g / (1 + x * x))
-elementwise(lax.atan2_p,        lambda g, x, y: over_squared_distance(g, y, x, y),
-                                                                             lambda g, x, y: over_squared_distance(-g, x, x, y))
-# -- hyperbolic -----------------------------------------------------------------------------------
+elementwise(lax.atan2_p,        angle_of_x,                           angle_of_y)
+# -- hyperbolic ------------------------------------------------------------------------------------
 elementwise(lax.sinh_p,         lambda g, x: g * lax.cosh(x))
 elementwise(lax.cosh_p,         lambda g, x: g * lax.sinh(x))
-# Where tanh saturates, 1 - z has few digits left: the slope's absolute error stays at rounding level, its
-# relative error does not. A form in x has neither, but x would be kept beside z, which comes next anyway.
+# Where tanh saturates, 1 - z has few digits left: the slope's absolute error stays at rounding
+# level, its relative error does not. A form in x would be exact, and keep x beside z, which is kept
+# anyway.
 elementwise(lax.tanh_p,         lambda g, z: g * ((1 + z) * (1 - z)))
 elementwise(lax.asinh_p,        lambda g, x: g * lax.rsqrt(x * x + 1))
+# jax.grad has the wrong sign where Re x < 0: there √((x - 1)(x + 1)) is on the other branch.
 elementwise(lax.acosh_p,        lambda g, x: g * (lax.rsqrt(x - 1) * lax.rsqrt(x + 1)))
 elementwise(lax.atanh_p,        lambda g, x: g / ((1 - x) * (1 + x)))
-# -- error function -------------------------------------------------------------------------------
+# -- error function --------------------------------------------------------------------------------
 elementwise(lax.erf_p,          lambda g, x: g * (2 / SQRT_PI * lax.exp(-x * x)))
 elementwise(lax.erfc_p,         lambda g, x: g * (-2 / SQRT_PI * lax.exp(-x * x)))
 elementwise(lax.erf_inv_p,      lambda g, z: g * (SQRT_PI / 2 * lax.exp(z * z)))
-# -- complex numbers ------------------------------------------------------------------------------
+# -- complex numbers -------------------------------------------------------------------------------
 elementwise(lax.real_p,         lambda g: lax.complex(g, zero_like(g)))
 elementwise(lax.imag_p,         lambda g: lax.complex(zero_like(g), -g))
-elementwise(lax.complex_p,      lambda g: lax.real(g),                       lambda g: -lax.imag(g))
+elementwise(lax.complex_p,      lambda g: lax.real(g),                lambda g: -lax.imag(g))
 elementwise(lax.conj_p,         lambda g: lax.conj(g))
-# -- choices: a tie is shared equally -------------------------------------------------------------
-elementwise(lax.max_p,          lambda g, x, y: share_where(g, x > y, x == y), lambda g, x, y: share_where(g, y > x, x == y))
-elementwise(lax.min_p,          lambda g, x, y: share_where(g, x < y, x == y), lambda g, x, y: share_where(g, y < x, x == y))
-# jax.grad gives 0 to all three operands at a bound: it loses the slope along (1, 1, 1).
-elementwise(lax.clamp_p,        lambda g, x, y: share_where(g, y < x, x == y),
-                                clamped,
-                                lambda g, y, w: share_where(g, y > w, y == w))
-# -- the same number in another form --------------------------------------------------------------
-linear(lax.convert_element_type_p,
-                                lambda g, x: convert(g, x.dtype))
-linear(lax.reduce_precision_p,  lambda g, *, exponent_bits, mantissa_bits: lax.reduce_precision(g, exponent_bits, mantissa_bits))
+# -- choices: a tie is shared equally --------------------------------------------------------------
+elementwise(lax.max_p,          lambda g, x, y: win(g, x, y),         lambda g, x, y: win(g, y, x))
+elementwise(lax.min_p,          lambda g, x, y: win(g, y, x),         lambda g, x, y: win(g, x, y))
+elementwise(lax.clamp_p,        lambda g, x, y: win(g, x, y),         clamped,
+                                lambda g, y, w: win(g, y, w))
+# -- the same number in another form ---------------------------------------------------------------
+linear(lax.convert_element_type_p, lambda g, x: convert(g, x.dtype))
+linear(lax.reduce_precision_p,  rounded)
 linear(lax.copy_p,              lambda g: g)
 linear(primitives.name_p,       lambda g: g)
-# fmt: on
+# -- new in later releases of jax ------------------------------------------------------------------
 if hasattr(lax, "log2_p"):
-    elementwise(lax.log2_p, lambda g, x: g / (LN2 * x))
+    elementwise(lax.log2_p,     lambda g, x: g / (LN2 * x))
 if hasattr(lax, "one_minus_square_p"):
     elementwise(lax.one_minus_square_p, lambda g, x: g * (-2 * x))
 
 piecewise_constant(
-    *(lax.floor_p, lax.ceil_p, lax.round_p, lax.nextafter_p, lax.stop_gradient_p),
-    *(lax.eq_p, lax.ne_p, lax.lt_p, lax.le_p, lax.gt_p, lax.ge_p, lax.eq_to_p, lax.le_to_p, lax.lt_to_p),
-    *(lax.is_finite_p, lax.argmax_p, lax.argmin_p),
+    lax.floor_p, lax.ceil_p, lax.round_p, lax.nextafter_p, lax.is_finite_p, lax.stop_gradient_p,
+    lax.eq_p, lax.ne_p, lax.lt_p, lax.le_p, lax.gt_p, lax.ge_p, lax.eq_to_p, lax.le_to_p,
+    lax.lt_to_p, lax.argmax_p, lax.argmin_p,
 )
+# fmt: on
 
 
 @pullback(lax.select_n_p)
@@ -189,6 +215,8 @@ def select_n(g: Any, i: tuple, needed: tuple) -> list:
     """Each case gets g where it was chosen."""
     (which,), zero, cases = i, zero_like(g), range(len(needed) - 1)
     return [None] + [
-        lax.select_n(which, *(g if case == chosen else zero for chosen in cases)) if wanted else None
+        lax.select_n(which, *(g if case == chosen else zero for chosen in cases))
+        if wanted
+        else None
         for case, wanted in zip(cases, needed[1:], strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Functions that read and write parts of an array: what was read is written back, and the other way round."""
+"""Functions that read and write parts of an array: the way back of one is the other."""
 
 from typing import Any
 
@@ -79,8 +79,8 @@ def scatter(
 ) -> tuple:
     """What was written over gets nothing; of several updates of one place, the last gets all.
 
-    XLA leaves open which of them comes last, but takes the same one every time: each update writes its
-    number, and those that find it again were last.
+    XLA leaves open which of them comes last, but takes the same one every time: each update writes
+    its number, and those that find it again were last.
     """
     if update_jaxpr is not None:
         return (missing("lax.scatter_apply changes numbers by a function of its own"),) * 3
@@ -101,8 +101,14 @@ def scatter(
 
 
 def add_updates(
-    g: Any, i: tuple, w: Any, *, dimension_numbers: Any, indices_are_sorted: bool,
-    unique_indices: bool, mode: Any
+    g: Any,
+    i: tuple,
+    w: Any,
+    *,
+    dimension_numbers: Any,
+    indices_are_sorted: bool,
+    unique_indices: bool,
+    mode: Any,
 ) -> Any:
     """Returns what g holds where each update was added."""
     options = {"indices_are_sorted": indices_are_sorted, "unique_indices": unique_indices}
@@ -110,8 +116,14 @@ def add_updates(
 
 
 def subtract_updates(
-    g: Any, i: tuple, w: Any, *, dimension_numbers: Any, indices_are_sorted: bool,
-    unique_indices: bool, mode: Any
+    g: Any,
+    i: tuple,
+    w: Any,
+    *,
+    dimension_numbers: Any,
+    indices_are_sorted: bool,
+    unique_indices: bool,
+    mode: Any,
 ) -> Any:
     """Returns minus what g holds where each update was subtracted."""
     options = {"indices_are_sorted": indices_are_sorted, "unique_indices": unique_indices}
@@ -135,7 +147,7 @@ def scatter_mul(
     unique_indices: bool,
     mode: Any,
 ) -> tuple:
-    """Every place is multiplied by its updates, and so is its cotangent; each update by the place."""
+    """A place is multiplied by its updates, and so is its cotangent; an update by the place."""
     options = {"indices_are_sorted": indices_are_sorted, "unique_indices": unique_indices}
     of_x = lax.scatter_mul(g, i[0], w, dimension_numbers, mode=mode, **options)
     if not needed[2]:

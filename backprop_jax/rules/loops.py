@@ -98,14 +98,18 @@ class Loop:
             gradients = self.body.backward({**known, **at_hand}, [*g_carry, *g_ys])
             of_consts = gradients[: split_at[0]]
             of_carry = gradients[split_at[0] : split_at[1]]
-            totals = [None if t is None else ct.add(t, g) for t, g in zip(totals, of_consts)]
+            totals = [
+                None if t is None else ct.add(t, g) for t, g in zip(totals, of_consts, strict=True)
+            ]
             return (totals, of_carry), gradients[split_at[1] :]
 
         g_carry = [
             (ct.zeros(v.aval) if g is None else g) if a else None
             for g, v, a in zip(cotangents, self.carried, active_carry, strict=False)
         ]
-        totals = [ct.zeros(v.aval) if a else None for v, a in zip(self.consts, active)]
+        totals = [
+            ct.zeros(v.aval) if a else None for v, a in zip(self.consts, active, strict=False)
+        ]
         step = (xs, stacked, cotangents[self.carry :])
         options = {**self.options, "reverse": not self.reverse}
         (totals, g_carry), g_xs = lax.scan(trip, (totals, g_carry), step, **options)
@@ -120,9 +124,9 @@ def scan(
 
         (c_t+1, y_t) = body(k, c_t, x_t)      k the constants, c the carry, x and y stacked
 
-    Every trip of the way back takes the cotangents of c_t+1 and y_t, and what trip t kept, to those of
-    c_t and x_t; the ones of k are added up. What depends on k alone is computed once, before the loop.
-    Constants and stacked operands are at hand anyway; what is kept of a trip is stacked.
+    Every trip of the way back takes the cotangents of c_t+1 and y_t, and what trip t kept, to those
+    of c_t and x_t; the ones of k are added up. What depends on k alone is computed once, before the
+    loop. Constants and stacked operands are at hand anyway; what is kept of a trip is stacked.
     """
     consts, carry = arities(params)
     stacked = len(jaxpr.in_avals) - consts - carry

@@ -15,7 +15,7 @@ def spread(g: Any, x: Any, axes: tuple) -> Any:
 
 
 def recurrence(a: Any, b: Any, axis: int, reverse: bool) -> Any:
-    """Returns s with s_k = b_k + a_k s_{k-1} along an axis; k+1 if `reverse`. The first a is not read.
+    """Returns s, s_k = b_k + a_k s_{k-1} along an axis; k+1 if `reverse`. The first a is not read.
 
     Steps compose, (a, b) then (c, d) to (c a, d + c b), so a parallel scan computes all of them.
     """
@@ -28,15 +28,15 @@ def recurrence(a: Any, b: Any, axis: int, reverse: bool) -> Any:
 
 
 def neighbour(x: Any, fill: float, axis: int, reverse: bool) -> Any:
-    """Returns x moved one place along the axis, so that place k holds x_{k-1}; x_{k+1} if `reverse`."""
+    """Returns x moved one place along the axis: place k holds x_{k-1}; x_{k+1} if `reverse`."""
     config = [(0, 0, 0)] * x.ndim
     config[axis] = (-1, 1, 0) if reverse else (1, -1, 0)
     return lax.pad(x, lax.full((), fill, x.dtype), config)
 
 
 # fmt: off
-linear(lax.reduce_sum_p,        lambda g, x, *, axes: spread(g, x, axes))
-linear(lax.cumsum_p,            lambda g, *, axis, reverse: lax.cumsum(g, axis, reverse=not reverse))
+linear(lax.reduce_sum_p,    lambda g, x, *, axes: spread(g, x, axes))
+linear(lax.cumsum_p,        lambda g, *, axis, reverse: lax.cumsum(g, axis, reverse=not reverse))
 # fmt: on
 
 
@@ -93,8 +93,8 @@ def cumlogsumexp(g: Any, x: Any, z: Any, *, axis: int, reverse: bool) -> Any:
 def running_extremum(g: Any, x: Any, z: Any, *, axis: int, reverse: bool) -> Any:
     """Returns equal shares of each g_k at the places up to k that are the extremum z_k.
 
-    z is constant on runs. Within a run the extremum is met at c_k places up to k, so place j of the run
-    gets the sum over k ≥ j of g_k / c_k.
+    z is constant on runs. Within a run the extremum is met at c_k places up to k, so place j of the
+    run gets the sum over k ≥ j of g_k / c_k.
     """
     met = lax.convert_element_type(x == z, x.dtype)
     same_as_before = lax.convert_element_type(z == neighbour(z, 0, axis, reverse), x.dtype)

@@ -1,4 +1,4 @@
-"""Functions that move numbers about without changing them. All are linear, so no rule reads a value."""
+"""Functions that move numbers about without changing them: all linear, so no rule reads a value."""
 
 from typing import Any
 
@@ -32,22 +32,19 @@ def of_padded(g: Any, x: Any, *, padding_config: tuple) -> Any:
     return lax.slice(outer, [0] * outer.ndim, outer.shape, steps)
 
 
-def of_padding(g: Any, x: Any, *, padding_config: tuple) -> Any:
+def of_padding(g: Any, avals: list, *, padding_config: tuple) -> Any:
     """Returns the sum of g over the places that were filled."""
-    filled = lax.pad(lax.full(x.shape, False), True, padding_config)
+    filled = lax.pad(lax.full(avals[0].shape, False), True, padding_config)
     return lax.reduce_sum(lax.select(filled, g, lax.full_like(g, 0)), tuple(range(g.ndim)))
 
 
-def undo_slice(g: Any, x: Any, *, start_indices: Any, limit_indices: Any, strides: Any) -> Any:
+def undo_slice(g: Any, x: Any, *, start_indices: tuple, strides: tuple | None) -> Any:
     """Returns g where it was taken from, among zeros."""
     steps = strides or (1,) * g.ndim
-    taken = [start + (n - 1) * step + 1 if n else start
-             for start, n, step in zip(start_indices, g.shape, steps, strict=True)]  # fmt: skip
-    del limit_indices
-    config = [
-        (start, size - end, step - 1)
-        for start, end, size, step in zip(start_indices, taken, x.shape, steps, strict=True)
-    ]
+    config = []
+    for start, count, step, size in zip(start_indices, g.shape, steps, x.shape, strict=True):
+        end = start + (count - 1) * step + 1 if count else start
+        config.append((start, size - end, step - 1))
     return lax.pad(g, lax.full((), 0, g.dtype), config)
 
 
@@ -70,7 +67,7 @@ linear(lax.transpose_p,         lambda g, *, permutation: lax.transpose(g, np.ar
 linear(lax.rev_p,               lambda g, *, dimensions: lax.rev(g, dimensions))
 linear(lax.slice_p,             undo_slice)
 linear(lax.tile_p,              sum_tiles)
-linear(lax.pad_p,               of_padded,          lambda g, avals, *, padding_config: of_padding(g, avals[0], padding_config=padding_config))
+linear(lax.pad_p,               of_padded,          of_padding)
 # fmt: on
 
 
@@ -105,5 +102,5 @@ def unstack(g: tuple, *, axis: int) -> Any:
 
 @pullback(lax.optimization_barrier_p)
 def optimization_barrier(g: tuple | Any) -> tuple | Any:
-    """The barrier is the identity. Its cotangents pass a barrier, too, so the way back is fenced."""
+    """The barrier is the identity. Its cotangents pass one, too: the way back is fenced as well."""
     return lax.optimization_barrier(g)
