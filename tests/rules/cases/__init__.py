@@ -1,0 +1,26 @@
+"""The table of cases, in the order of the rules: what is checked in `test_rules`, for every row."""
+
+import pytest
+
+from tests.rules.case import Case
+from tests.rules.cases import (
+    calls,
+    contractions,
+    elementary,
+    indexing,
+    loops,
+    reductions,
+    shapes,
+)
+
+FILES = (elementary, shapes, indexing, reductions, contractions, calls, loops)
+CASES = [case for file in FILES for case in file.CASES]
+
+
+def each(cases: list[Case]) -> pytest.MarkDecorator:
+    """Returns the decorator that runs a test once for each of the cases."""
+    return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
+
+
+every_case = each(CASES)
+every_case_of_jax = each([case for case in CASES if not case.jax_fails])

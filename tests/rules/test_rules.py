@@ -1,0 +1,251 @@
+"""What is asked of every rule, for every case of the table."""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import backprop_jax as bp
+from backprop_jax.engine.registry import book, lookup
+from tests.rules.case import Case, assert_close, draw_like, is_inexact, pull_jax, pull_ours
+from tests.rules.cases import CASES, every_case, every_case_of_jax
+from tests.rules.jaxprs import USERS_OWN, equations, idle, without_rule
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+RTOL = 1e-12
+SLOPE_RTOL = 1e-6
+SHORT_RTOL = {"float32": 1e-4, "bfloat16": 0.1, "complex64": 1e-4}
+
+
+def setup(case: Case) -> tuple[Callable, list, tuple]:
+    """Returns the function of the active operands, these, and a random cotangent of the result."""
+    operands = [jnp.asarray(x) for x in case.operands]
+    run = case.of_active(operands)
+    values = [operands[i] for i in case.active]
+    return run, values, draw_like(case, jax.eval_shape(run, *values), "g")
+
+
+@every_case
+def test_holds_its_primitive_which_has_a_rule(case):
+    jaxpr = jax.make_jaxpr(case.run)(*case.operands).jaxpr
+    found = {str(e.primitive): e.primitive for e in equations(jaxpr)}
+    assert case.primitive in found, f"the case has {sorted(found)}; name it after one of these"
+    if case.primitive not in USERS_OWN:
+        assert lookup(found[case.primitive]), f"no rule for {case.primitive}: add a row to rules/"
+
+
+@every_case_of_jax
+def test_agrees_with_jax(case):
+    run, values, g = setup(case)
+    ours, theirs = jax.jit(lambda *at: (pull_ours(run, *at), pull_jax(run, *at)))(values, g)
+    assert_close(ours, theirs, RTOL, "against jax.vjp")
+
+
+@every_case
+def test_agrees_with_the_slope(case):
+    if not case.has_slope:
+        pytest.skip("the derivative is agreed upon and cannot be measured")
+    run, values, g = setup(case)
+    gradients = pull_ours(run, values, g)
+    compiled, step = jax.jit(run), 6e-6
+    for i, (x, gradient) in enumerate(zip(values, gradients, strict=True)):
+        (v,) = draw_like(case, [x], f"direction {i}")
+        points = ([*values[:i], x + t * v, *values[i + 1 :]] for t in (step, -step))
+        ahead, behind = (compiled(*point) for point in points)
+        slopes = [(a - b) / (2 * step) for a, b in zip(ahead, behind, strict=True)]
+        measured = sum(float(jnp.sum(h * s).real) for h, s in zip(g, slopes, strict=True))
+        ours = float(jnp.sum(gradient * v).real)
+        scale = sum(float(jnp.sum(abs(h * s))) for h, s in zip(g, slopes, strict=True))
+        off = abs(ours - measured)
+        assert off <= SLOPE_RTOL * max(scale, 1e-3), (
+            f"operand {i}: the slope is {measured}, the gradient says {ours}"
+        )
+
+
+@every_case
+def test_is_linear_in_the_cotangent(case):
+    run, values, g = setup(case)
+    h = draw_like(case, g, "h")
+    _, pull = bp.vjp(run, *values)
+    mixed = pull(tuple(2 * a - 3 * b for a, b in zip(g, h, strict=True)))
+    expected = [2 * a - 3 * b for a, b in zip(pull(g), pull(h), strict=True)]
+    if case.name != "custom_vjp_call: its own idea of a gradient":
+        assert_close(mixed, expected, max(1e-10, case.rounding), "2 g - 3 h")
+
+
+@pytest.mark.parametrize(
+    ("case", "dtype"),
+    [(case, dtype) for case in CASES for dtype in case.dtypes],
+    ids=lambda x: x.name if isinstance(x, Case) else x,
+)
+def test_keeps_shape_and_dtype(case, dtype):
+    operands = [jnp.asarray(x, dtype) if is_inexact(x) else jnp.asarray(x) for x in case.operands]
+    values = [operands[i] for i in case.active]
+    run = case.of_active(operands)
+    g = draw_like(case, jax.eval_shape(run, *values), "g")
+    gradients = pull_ours(run, values, g)
+    for i, (gradient, x) in enumerate(zip(gradients, values, strict=True)):
+        assert jax.typeof(gradient).dtype == x.dtype, f"operand {i}: {jax.typeof(gradient)}"
+        assert gradient.shape == x.shape, f"operand {i}: {jax.typeof(gradient)}"
+    longer = [jnp.asarray(x, wider(x)) if is_inexact(x) else x for x in operands]
+    run, values = case.of_active(longer), [longer[i] for i in case.active]
+    results = jax.eval_shape(run, *values)
+    truth = pull_ours(run, values, tuple(map(jnp.astype, g, [z.dtype for z in results])))
+    for i, (gradient, expected) in enumerate(zip(gradients, truth, strict=True)):
+        off = np.abs(np.asarray(gradient, expected.dtype) - expected)
+        scale = np.max(np.abs(expected), initial=1e-3)
+        assert np.max(off, initial=0.0) <= SHORT_RTOL[dtype] * scale, (
+            f"operand {i} in {dtype}: got\n{gradient}\ninstead of\n{expected}"
+        )
+
+
+def wider(x: jax.Array) -> str:
+    """Returns the double precision of an array's kind."""
+    return "complex128" if jnp.iscomplexobj(x) else "float64"
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if len(c.active) > 1], ids=lambda case: case.name
+)
+def test_skips_what_is_not_needed(case):
+    run, values, g = setup(case)
+    together = pull_ours(run, values, g)
+    for i, x in enumerate(values):
+        alone = functools.partial(_with, run, values, i)
+        _, pull = bp.vjp(alone, x)
+        assert_close(pull(g), together[i : i + 1], RTOL, f"operand {i} alone")
+        left_over = idle(jax.make_jaxpr(pull)(g).jaxpr)
+        assert not left_over, f"computed for nothing, with operand {i} alone: {left_over}"
+
+
+def _with(run: Callable, values: list, i: int, x: jax.Array) -> tuple:
+    return run(*values[:i], x, *values[i + 1 :])
+
+
+@every_case
+def test_same_under_jit(case):
+    run, values, g = setup(case)
+    compiled = jax.jit(functools.partial(pull_ours, run))
+    assert_close(compiled(values, g), pull_ours(run, values, g), 1e-10, "under jit")
+
+
+@every_case
+def test_same_under_vmap(case):
+    operands = [np.stack([x, np.flip(x)]) for x in case.operands]
+    g = setup(case)[2]
+    g = tuple(jnp.stack([h, -2 * h]) for h in g)
+
+    def pull(operands: list, g: tuple) -> tuple:
+        return pull_ours(case.of_active(operands), [operands[i] for i in case.active], g)
+
+    batched = jax.jit(jax.vmap(pull))(operands, g)
+    compiled = jax.jit(pull)
+    pairs = [compiled([x[i] for x in operands], tuple(h[i] for h in g)) for i in range(2)]
+    expected = [np.stack(pair) for pair in zip(*pairs, strict=True)]
+    assert_close(batched, expected, 1e-10, "under vmap")
+
+
+@every_case_of_jax
+def test_second_order_agrees_with_jax(case):
+    """The pullback is a function of operands and cotangent; its own pullback, by all four ways."""
+    run, values, g = setup(case)
+
+    def orders(values: list, g: tuple, h: tuple) -> list:
+        found = []
+        for inner in (pull_jax, pull_ours):
+            for outer in (pull_jax, pull_ours):
+                again = functools.partial(_pull_flat, inner, run, len(values))
+                found.append(outer(again, [*values, *g], h))
+        return found
+
+    h = draw_like(case, values, "h")
+    jax_jax, ours_of_jax, jax_of_ours, ours = jax.jit(orders)(values, g, h)
+    assert_close(ours, jax_jax, 1e-10, "bp.vjp of bp.vjp")
+    assert_close(ours_of_jax, jax_jax, 1e-10, "bp.vjp of jax.vjp")
+    assert_close(jax_of_ours, jax_jax, 1e-10, "jax.vjp of bp.vjp")
+
+
+def _pull_flat(pull: Callable, run: Callable, count: int, *both: jax.Array) -> tuple:
+    return tuple(pull(run, both[:count], tuple(both[count:])))
+
+
+def along(gradient: Callable, fun: Callable, directions: tuple) -> Callable:
+    """Returns the slope of a scalar function along fixed directions, by way of its gradient."""
+
+    def slope(*values: jax.Array) -> jax.Array:
+        gradients = gradient(fun, argnums=tuple(range(len(values))))(*values)
+        pairs = zip(gradients, directions, strict=True)
+        return sum(jnp.sum(g * v).real for g, v in pairs)
+
+    return slope
+
+
+@pytest.mark.slow
+@every_case_of_jax
+def test_third_order_agrees_with_jax(case):
+    _, values, _ = setup(case)
+    v = draw_like(case, values, "v")
+
+    def third(*values: jax.Array) -> list:
+        found = []
+        for gradient in (jax.grad, bp.grad):
+            fun = case.as_scalar()
+            for _ in range(2):
+                fun = along(gradient, fun, v)
+            found.append(gradient(fun, argnums=tuple(range(len(values))))(*values))
+        return found
+
+    theirs, ours = jax.jit(third)(*values)
+    assert_close(ours, theirs, 1e-9, "third order")
+
+
+@pytest.mark.slow
+@every_case_of_jax
+def test_compositions_of_the_issue_agree_with_jax(case):
+    """`vmap(grad(f))`, `jit(hessian(f))`, `jax.grad(bp.grad(f))`, `bp.grad(jax.grad(f))`."""
+    _, values, _ = setup(case)
+    if not values[0].size or jnp.iscomplexobj(values[0]):
+        pytest.skip("a Hessian of real numbers is wanted")
+    fun = case.as_scalar()
+
+    def first(x: jax.Array) -> jax.Array:
+        return fun(x, *values[1:])
+
+    x = values[0]
+    (v,) = draw_like(case, [x], "v")
+    batch = jnp.stack([x, x * 0.9])
+
+    def compositions(x: jax.Array, batch: jax.Array) -> tuple:
+        theirs = jax.grad(along(jax.grad, first, (v,)))(x)
+        return (
+            (jax.vmap(bp.grad(first))(batch), bp.hessian(first)(x),
+             jax.grad(along(bp.grad, first, (v,)))(x), bp.grad(along(jax.grad, first, (v,)))(x)),
+            (jax.vmap(jax.grad(first))(batch), jax.jacrev(jax.jacrev(first))(x), theirs, theirs),
+        )  # fmt: skip
+
+    ours, theirs = jax.jit(compositions)(x, batch)
+    assert_close(ours, theirs, 1e-10, "vmap of grad, hessian, jax of ours, ours of jax")
+
+
+@every_case
+def test_emits_only_primitives_that_have_rules(case):
+    """So that any order of derivative works."""
+    run, values, g = setup(case)
+    pull = functools.partial(_pull_flat, pull_ours, run, len(values))
+    jaxpr = jax.make_jaxpr(pull)(*values, *g).jaxpr
+    found = without_rule(jaxpr)
+    assert not found, f"the reverse pass uses {sorted(found)}, which have no rule"
+
+
+def test_every_primitive_of_the_book_is_tried():
+    """A rule without a case is a rule nobody has seen work."""
+    from_cases = set()
+    for case in CASES:
+        jaxpr = jax.make_jaxpr(case.run)(*case.operands).jaxpr
+        from_cases |= {e.primitive for e in equations(jaxpr)}
+    untried = {str(primitive) for primitive in book if primitive not in from_cases}
+    assert not untried, f"add a case for {sorted(untried)}"
