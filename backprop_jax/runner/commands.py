@@ -142,8 +142,9 @@ def _closing(summary: dict[str, Any], plan: Plan, folder: Path) -> str:
         figures = "  ".join(f"{key} {x:.4g}" for key, x in summary["metrics"].items())
         lines.append(f"  test:       {figures}")
     if check := summary["gradient_check"]:
+        where = f" (step {check['step']}, {check['leaf']})" if check["max_rel"] else ""
         lines.append(
             f"  gradients:  {check['checks']} checks against jax.grad; largest relative difference "
-            f"{check['max_rel']:.1e} (step {check['step']}, {check['leaf']})"
+            f"{check['max_rel']:.1e}{where}"
         )
     return "\n".join([*lines, f"  results:    {folder}"])

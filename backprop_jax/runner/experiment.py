@@ -88,7 +88,7 @@ class Experiment:
         if not self.models:
             return settings("model", [])
         names = tuple(self.models)
-        name = given.get("name", names[0]) if isinstance(given, dict) else names[0]
+        name = str(given.get("name", names[0])) if isinstance(given, dict) else names[0]
         fields: list[Field] = [("name", Literal[names], names[0])]
         if name not in self.models:
             return settings("model", fields, strict=False)

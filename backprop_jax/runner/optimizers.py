@@ -36,7 +36,7 @@ SCHEDULES = _public(endings=("_schedule", "exponential_decay"))
 def optimizer_settings(given: Any) -> type:
     """Returns the schema of the section `optimizer`, for the name and the kind of rate it gives."""
     given = given if isinstance(given, dict) else {}
-    name = given.get("name", DEFAULT_OPTIMIZER)
+    name = str(given.get("name", DEFAULT_OPTIMIZER))
     if name not in OPTIMIZERS:
         return any_optimizer()
     fields = [NAME]
@@ -45,6 +45,9 @@ def optimizer_settings(given: Any) -> type:
             default = DEFAULT_LEARNING_RATE if default is REQUIRED else default
             if isinstance(rate := given.get(key), dict):
                 kind, default = _schedule_settings(rate), REQUIRED
+        if key == "key":
+            # optax warns that it will ask for the seed of its noise, rather than start from 0.
+            kind, default = int, 0
         fields.append((key, kind, default))
     return settings("optimizer", fields)
 
@@ -69,7 +72,7 @@ def build_optimizer(section: Any) -> optax.GradientTransformationExtraArgs:
 
 def _schedule_settings(given: dict[str, Any]) -> type:
     """Returns the schema of a learning rate that changes: the name of a schedule, its arguments."""
-    name = given.get("name")
+    name = str(given.get("name"))
     fields: list[Field] = [("name", Literal[tuple(SCHEDULES)], REQUIRED)]
     if name not in SCHEDULES:
         return settings("schedule", fields, strict=False)

@@ -60,7 +60,7 @@ def make_task(plan: Plan) -> Task:
 
     def init(key: PRNGKeyArray) -> Any:
         batch = take(train, np.arange(batch_size))
-        return _own(experiment.call("init", key=key, batch=batch, model=model))
+        return jax.tree.map(_array, experiment.call("init", key=key, batch=batch, model=model))
 
     def loss(params: Any, batch: Any, key: PRNGKeyArray) -> Float[Array, ""]:
         return experiment.call("loss", params=params, batch=batch, key=key, model=model)
@@ -129,9 +129,9 @@ def _on_device(part: Any, precision: str) -> Any:
     return jax.tree.map(move, part)
 
 
-def _own(params: Any) -> Any:
-    """Returns parameters as arrays of their own, so that they can be donated."""
-    return jax.tree.map(lambda leaf: jnp.array(leaf, jnp.result_type(leaf)), params)
+def _array(leaf: Any) -> Array:
+    """Returns a parameter, which may be a plain number, as an array with a dtype of its own."""
+    return jnp.asarray(leaf, jnp.result_type(leaf))
 
 
 def _steps(plan: Plan, steps_in_an_epoch: int) -> int:

@@ -41,7 +41,9 @@ def start(plan: Plan, task: Task) -> State:
     start_key, key = jax.random.split(jax.random.key(plan.config.seed))
     params = task.init(start_key)
     check_contract(plan.experiment.name, task, params)
-    return State(params, plan.optimizer.init(params), jnp.zeros((), jnp.int32), key)
+    state = State(params, plan.optimizer.init(params), jnp.zeros((), jnp.int32), key)
+    # A donated buffer may not appear twice, and some optimizers start from the parameters.
+    return jax.tree.map(jnp.copy, state)
 
 
 def make_step(
@@ -83,7 +85,8 @@ def make_check(loss: Callable[..., Any]) -> Callable[[State, Any, Rows], Any]:
         return jax.jit(gradient)
 
     ours, theirs = gradient_by(ENGINES["backprop_jax"]), gradient_by(ENGINES["jax"])
-    return lambda *given: jax.jit(difference)(ours(*given), theirs(*given))
+    apart = jax.jit(difference)
+    return lambda *given: apart(ours(*given), theirs(*given))
 
 
 def train(plan: Plan, task: Task, state: State, record: Callable[[Record], None]) -> None:

@@ -39,7 +39,7 @@ def data(seed: int, size: Annotated[int, Gt(0)] = 64, noisy: bool = False):
 
 
 def init(key):
-    return {"slope": jnp.zeros(()), "height": jnp.zeros(())}
+    return {"slope": jnp.zeros(1), "height": jnp.zeros(1)}
 
 
 def loss(params, batch):
@@ -47,7 +47,7 @@ def loss(params, batch):
 
 
 def metrics(params, batch):
-    return {"loss": loss(params, batch), "slope": params["slope"]}
+    return {"loss": loss(params, batch), "slope": params["slope"][0]}
 '''
 
 RECIPE = """\

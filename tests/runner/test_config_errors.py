@@ -110,6 +110,22 @@ ADDED = [
         "bad.yaml:3:1: optimizer: The cosine_decay_schedule requires positive decay_steps, "
         "got decay_steps=0.",
     ),
+    (
+        "optimizer: {name: [adam]}",
+        "bad.yaml:3:19: optimizer.name: unknown value ['adam']; did you mean 'adam'?",
+    ),
+    (
+        "model: {name: {a: 1}}",
+        "bad.yaml:3:15: model.name: unknown value a section of keys; known: polynomial, constant",
+    ),
+    (
+        "optimizer: {learning_rate: {name: 3}}",
+        "bad.yaml:3:35: optimizer.learning_rate.name: unknown value 3; known: constant_schedule, "
+        "cosine_decay_schedule, cosine_onecycle_schedule, exponential_decay, "
+        "linear_onecycle_schedule, linear_schedule, piecewise_constant_schedule, "
+        "piecewise_interpolate_schedule, polynomial_schedule, sgdr_schedule, "
+        "warmup_constant_schedule, warmup_cosine_decay_schedule, warmup_exponential_decay_schedule",
+    ),
     ("seed: 1\nseed: 2", "bad.yaml:4:1: seed: written twice; the first is on line 3"),
 ]
 

@@ -6,10 +6,12 @@ import os
 import pty
 from itertools import islice
 
+import jax
 import pytest
 import yaml
 
 from backprop_jax.runner import training
+from backprop_jax.runner.gradients import ENGINES
 from backprop_jax.runner.plan import make_plan
 
 FILES = ["config.yaml", "curves.png", "environment.json", "metrics.jsonl", "summary.json"]
@@ -161,6 +163,19 @@ def test_the_step_that_was_not_finite_does_not_depend_on_the_lines(cli, folder):
         cli("run", "line.yaml", "--out", f"out{every}", *rate, "training.eval_every=20")
         steps.add(summary(folder / f"out{every}")["steps"])
     assert len(steps) == 1
+
+
+def test_a_wrong_engine_is_found_by_the_check(cli, folder, monkeypatch):
+    def doubled(loss):
+        right = jax.value_and_grad(loss)
+        return lambda *given: jax.tree.map(lambda x: 2 * x, right(*given))
+
+    monkeypatch.setitem(ENGINES, "backprop_jax", doubled)
+    cli("run", "line.yaml", "--out", "out", "gradient.check_every=10", "training.steps=12")
+    assert summary(folder / "out")["gradient_check"]["max_rel"] == pytest.approx(1)
+    assert [record["max_rel"] for record in records(folder / "out", "gradient_check")] == (
+        pytest.approx([1, 1])
+    )
 
 
 @pytest.mark.parametrize(
