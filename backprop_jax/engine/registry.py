@@ -46,7 +46,8 @@ class Column(NamedTuple):
     parameters: tuple[str, ...]
 
 
-class Missing(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Missing:
     """Stands for a derivative that exists and is not written, in a row or as an answer."""
 
     reason: str
@@ -85,7 +86,8 @@ class Row:
         if self.kind == "pullback":
             g = tuple(instantiate(cotangents, node.result_avals))
             gradients = call(self.columns[0], g[0] if len(g) == 1 else g, node)
-            gradients = [gradients] if len(node.operand_avals) == 1 else list(gradients)
+            several = isinstance(gradients, list | tuple)
+            gradients = list(gradients) if several else [gradients]
         else:
             columns = itertools.chain(self.columns, itertools.repeat(None))
             gradients = [

@@ -6,13 +6,13 @@ costs less memory, but nothing dear is computed twice: a minimum cut (see `cut`)
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
 from backprop_jax.engine import cotangents as ct
-from backprop_jax.engine.cut import minimum_cut
+from backprop_jax.engine.cut import INFINITE, minimum_cut
 from backprop_jax.engine.jaxprs import (
     as_function,
     depending_on,
@@ -88,7 +88,11 @@ class Split:
 
 
 def split(
-    jaxpr: Any, active: tuple[bool, ...], free: Sequence[bool] = (), fixed: Sequence[bool] = ()
+    jaxpr: Any,
+    active: tuple[bool, ...],
+    free: Sequence[bool] = (),
+    fixed: Sequence[bool] = (),
+    saveable: Callable[[Any], bool] | None = None,
 ) -> Split:
     """Returns the jaxpr cut in two where keeping costs the least memory.
 
@@ -97,6 +101,8 @@ def split(
       active: for every operand, whether its gradient is wanted.
       free: for every operand, whether it is at hand on the way back for nothing. Default: none is.
       fixed: for every operand, whether it is the same in every run of a loop. Default: none is.
+      saveable: equation → whether its results may be kept. Then all others are computed again, dear
+        or not. Default: what is dear is kept, and whatever saves memory.
     """
     joint, moving = trace_joint(jaxpr, active)
     count = len(jaxpr.in_avals)
@@ -106,7 +112,7 @@ def split(
     gradients = joint.jaxpr.outvars[len(jaxpr.out_avals) :]
     before = unchanging(joint.jaxpr, [v for v, f in zip(operands, fixed, strict=False) if f])
     at_hand = {v for v, f in zip(operands, free, strict=False) if f} | set(before)
-    kept = choose(joint.jaxpr, gradients, g, operands, at_hand)
+    kept = choose(joint.jaxpr, gradients, g, operands, at_hand, saveable)
     return Split(joint, operands, g, results, gradients, active, moving, before, kept)
 
 
@@ -145,7 +151,14 @@ def unchanging(jaxpr: Any, fixed: Sequence) -> list:
     return [v for e in still for v in e.outvars if v in read | set(variables(jaxpr.outvars)) & made]
 
 
-def choose(jaxpr: Any, gradients: list, g: list, operands: list, at_hand: set) -> list:
+def choose(
+    jaxpr: Any,
+    gradients: list,
+    g: list,
+    operands: list,
+    at_hand: set,
+    saveable: Callable[[Any], bool] | None,
+) -> list:
     """Returns the variables to keep, in the order of their making; of those at hand, any read."""
     gradients = variables(gradients)
     live = needed_for(gradients, jaxpr.eqns)
@@ -154,10 +167,15 @@ def choose(jaxpr: Any, gradients: list, g: list, operands: list, at_hand: set) -
     ahead = [e for e in live if moving.isdisjoint(e.outvars)]
     made = [v for e in ahead for v in e.outvars]
     crossing = {v for e in back for v in variables(e.invars)} | set(gradients)
-    once = [v for e in ahead if is_dear(e) for v in e.outvars]
+    cost = {v: size_in_bytes(v.aval) for v in [*operands, *made]}
+    if saveable is None:
+        once = [v for e in ahead if is_dear(e) for v in e.outvars]
+    else:
+        once = []
+        cost.update({v: 0 if saveable(e) else INFINITE for e in ahead for v in e.outvars})
     candidates = [v for v in [*operands, *made] if v not in at_hand]
     kept = minimum_cut(
-        {v: size_in_bytes(v.aval) for v in candidates},
+        {v: cost[v] for v in candidates},
         {v: variables(e.invars) for e in ahead for v in e.outvars},
         [v for v in candidates if v in {*operands, *once}],
         [v for v in candidates if v in crossing],

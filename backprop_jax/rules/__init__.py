@@ -1,5 +1,6 @@
 """What is differentiated: the rules, one file for each kind of primitive."""
 
+from backprop_jax.rules import branches as branches
 from backprop_jax.rules import calls as calls
 from backprop_jax.rules import contractions as contractions
 from backprop_jax.rules import elementary as elementary

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from jax.extend.core import primitives
+from jax import lax
+from jax.extend.core import ClosedJaxpr, primitives
 
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import Unit, structured
@@ -32,3 +33,42 @@ def jit(active: tuple[bool, ...], *, jaxpr: Any, **params: Any) -> Unit:
     """A compiled function: forward and back are compiled likewise, each on its own."""
     del params
     return split(jaxpr, active).unit()
+
+
+@structured(primitives.closed_call_p, lambda params: as_function(params["call_jaxpr"]))
+def closed_call(active: tuple[bool, ...], *, call_jaxpr: Any) -> Unit:
+    """A function called."""
+    return split(call_jaxpr, active).unit()
+
+
+@structured(primitives.remat_p)
+def checkpoint(
+    active: tuple[bool, ...], *, jaxpr: Any, prevent_cse: Any, policy: Any, **params: Any
+) -> Unit:
+    """A function that keeps its operands, and what the policy allows; all else is computed again.
+
+    The operands pass an optimization barrier on the way back, or XLA would find what it computed
+    before and keep it for us.
+    """
+    del params
+    unit = split(ClosedJaxpr(jaxpr, ()), active, saveable=saveable_by(policy)).unit()
+
+    def backward(operands: list, kept: list, cotangents: list) -> list:
+        if prevent_cse:
+            operands, kept, cotangents = lax.optimization_barrier((operands, kept, cotangents))
+        return unit.backward(operands, kept, cotangents)
+
+    return unit._replace(backward=backward)
+
+
+def saveable_by(policy: Callable | None) -> Callable[[Any], bool]:
+    """Returns whether a `jax.checkpoint` policy lets the results of an equation be kept."""
+
+    def saveable(equation: Any) -> bool:
+        if policy is None:
+            return False
+        avals = [atom.aval for atom in equation.invars]
+        answer = policy(equation.primitive, *avals, **equation.params)
+        return bool(answer)
+
+    return saveable

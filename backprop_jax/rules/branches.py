@@ -1,0 +1,95 @@
+"""Choices made at run time: `cond` and `switch`; and loops that end when they please."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax import lax
+
+from backprop_jax.engine import cotangents as ct
+from backprop_jax.engine.registry import (
+    Missing,
+    Unit,
+    dear_to_recompute,
+    missing,
+    pullback,
+    structured,
+)
+from backprop_jax.engine.residuals import split
+
+
+def shared_places(kinds: Sequence[Sequence[Any]]) -> tuple[list, list[list[int]]]:
+    """Returns types of places enough for any one of several lists of values, and who goes where.
+
+    Only one branch runs, so values of one type kept by different branches share a place.
+    """
+    types: list = []
+    places = []
+    for avals in kinds:
+        free = list(range(len(types)))
+        taken = []
+        for aval in avals:
+            kind = (aval.shape, aval.dtype)
+            place = next((i for i in free if types[i] == kind), None)
+            if place is None:
+                types.append(kind)
+                place = len(types) - 1
+            else:
+                free.remove(place)
+            taken.append(place)
+        places.append(taken)
+    return types, places
+
+
+@structured(lax.cond_p)
+def cond(active: tuple[bool, ...], *, branches: tuple, **params: Any) -> Unit:
+    """The way back takes the branch that was taken. All branches keep what they keep in one set."""
+    del params
+    units = [split(branch, active[1:]).unit() for branch in branches]
+    kept_avals = [jax.eval_shape(u.forward, *b.in_avals)[1] for u, b in zip(units, branches)]
+    types, places = shared_places(kept_avals)
+    keeps = sorted({i for unit in units for i in unit.keeps})
+    avals = branches[0].in_avals
+
+    def forward(index: Any, *operands: Any) -> tuple[list, list]:
+        def taken(number: int) -> Callable:
+            def branch(*operands: Any) -> tuple[list, list]:
+                results, values = units[number].forward(*operands)
+                found = dict(zip(places[number], values, strict=True))
+                blank = (lax.full(shape, 0, dtype) for shape, dtype in types)
+                return results, [found.get(i, nothing) for i, nothing in enumerate(blank)]
+
+            return branch
+
+        return lax.switch(index, [taken(number) for number in range(len(units))], *operands)
+
+    def backward(operands: list, kept: list, cotangents: list) -> list:
+        index, *operands = operands
+
+        def taken(number: int) -> Callable:
+            def branch(operands: list, kept: list, cotangents: list) -> list:
+                given = dict(zip(keeps, operands, strict=True))
+                values = [kept[i] for i in places[number]]
+                own = [given[i] for i in units[number].keeps]
+                gradients = units[number].backward(own, values, cotangents)
+                wanted = zip(gradients, avals, active[1:], strict=True)
+                return [ct.zeros(v) if a and g is None else g for g, v, a in wanted]
+
+            return branch
+
+        branches = [taken(number) for number in range(len(units))]
+        return [None, *lax.switch(index, branches, operands, kept, cotangents)]
+
+    moving = tuple(any(each) for each in zip(*(unit.moving for unit in units), strict=True))
+    return Unit(forward, backward, (0, *(i + 1 for i in keeps)), moving)
+
+
+@pullback(lax.while_p)
+def while_loop(g: tuple, needed: tuple) -> list[Missing]:
+    """How many trips a loop takes is known when it has run: its way back cannot be laid out before."""
+    del g
+    reason = "the trips of a while_loop are counted at run time; scan has a reverse"
+    return [missing(reason)] * len(needed)
+
+
+dear_to_recompute(lax.while_p)
