@@ -6,6 +6,10 @@ engine     a function runs on a tape, the tape is walked back
 check      is it right? ours, jax.grad's and a float64 evaluation side by side
 """
 
+import os
+
+from jax.extend import source_info_util
+
 from backprop_jax.api import grad as grad
 from backprop_jax.api import hessian as hessian
 from backprop_jax.api import hvp as hvp
@@ -15,3 +19,6 @@ from backprop_jax.api import value_and_grad as value_and_grad
 from backprop_jax.api import vjp as vjp
 from backprop_jax.check.compare import compare as compare
 from backprop_jax.version import __version__ as __version__
+
+# The lines that errors and profiles name are the user's, not ours.
+source_info_util.register_exclusion(os.path.dirname(__file__) + os.sep)

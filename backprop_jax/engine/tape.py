@@ -8,6 +8,7 @@ analysis.
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -62,6 +63,10 @@ class Node:
         operands = " ".join(aval.str_short() for aval in self.operand_avals)
         return f"{results} = {self.primitive} {operands}"
 
+    def written_at(self) -> str:
+        """Returns the user's line, file:line:column (function); seen from the working folder."""
+        return source_info_util.summarize(self.source).removeprefix(os.getcwd() + os.sep)
+
     def missing_rule(self, reason: str = "") -> MissingRule:
         """Returns the error to raise when this step's derivative is needed and not to be had."""
         what = f"no rule for primitive '{self.primitive}'"
@@ -69,7 +74,7 @@ class Node:
             message(
                 f"{what}: {reason}." if reason else f"{what}.",
                 equation=self.equation(),
-                written_at=source_info_util.summarize(self.source),
+                written_at=self.written_at(),
                 to_go_on="add one (backprop_jax.extend), or wrap the call in lax.stop_gradient.",
             )
         )

@@ -46,7 +46,9 @@ def cond(active: tuple[bool, ...], *, branches: tuple, **params: Any) -> Unit:
     """The way back takes the branch that was taken. All branches keep what they keep in one set."""
     del params
     units = [split(branch, active[1:]).unit() for branch in branches]
-    kept_avals = [jax.eval_shape(u.forward, *b.in_avals)[1] for u, b in zip(units, branches)]
+    kept_avals = [
+        jax.eval_shape(u.forward, *b.in_avals)[1] for u, b in zip(units, branches, strict=True)
+    ]
     types, places = shared_places(kept_avals)
     keeps = sorted({i for unit in units for i in unit.keeps})
     avals = branches[0].in_avals
@@ -86,7 +88,7 @@ def cond(active: tuple[bool, ...], *, branches: tuple, **params: Any) -> Unit:
 
 @pullback(lax.while_p)
 def while_loop(g: tuple, needed: tuple) -> list[Missing]:
-    """How many trips a loop takes is known when it has run: its way back cannot be laid out before."""
+    """How many trips it takes is known when it has run: its way back cannot be laid out before."""
     del g
     reason = "the trips of a while_loop are counted at run time; scan has a reverse"
     return [missing(reason)] * len(needed)

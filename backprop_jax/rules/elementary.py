@@ -92,11 +92,12 @@ def remainder_of_y(g: Any, x: Any, y: Any, z: Any) -> Any:
     return -g * lax.round((x - z) / y)
 
 
-def absolute(g: Any, x: Any) -> Any:
-    """Returns g sign(x), in the complex plane g conj(x / |x|); 0 at 0."""
-    if is_complex(x):
-        return lax.convert_element_type(g, x.dtype) * lax.conj(lax.sign(x))
-    return g * lax.sign(x)
+def absolute(g: Any, x: Any, z: Any) -> Any:
+    """Returns g sign(x), in the complex plane g conj(x) / |x|; 0 at 0."""
+    if not is_complex(x):
+        return g * lax.sign(x)
+    length = lax.select(z == 0, lax.full_like(z, 1), z)
+    return lax.convert_element_type(g / length, x.dtype) * lax.conj(x)
 
 
 def direction(g: Any, x: Any, z: Any) -> Any:

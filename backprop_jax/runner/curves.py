@@ -13,6 +13,8 @@ from backprop_jax.runner.training import Record
 INK, PALE = "#30343b", "#d8dbe0"
 COLOURS = ("#1f6fb4", "#d9622b", "#2a9461", "#8a5cc2", "#b8902a")
 
+TINY = 1e-3
+
 Line = tuple[list[int], list[float]]
 
 
@@ -31,7 +33,7 @@ def draw(records: Sequence[Record], title: str, path: Path) -> None:
         return
     figure = Figure(figsize=(0.4 + 4.6 * len(panels), 3.9), dpi=144, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
-    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    row = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
     for axes, (name, lines) in zip(row, panels, strict=True):
         _panel(axes, name, lines)
     figure.savefig(path)
@@ -53,13 +55,14 @@ def _by_figure(records: Sequence[Record], kind: str) -> dict[str, Line]:
 
 
 def _panel(axes: Axes, name: str, lines: dict[str, Line]) -> None:
-    """Draws lines over steps; the scale is logarithmic if they span a decade above zero."""
+    """Draws lines over steps; logarithmic if they span a decade, or are all tiny."""
     for colour, (label, (steps, values)) in zip(COLOURS, lines.items(), strict=False):
         marker = "o" if len(steps) <= 30 else ""
         axes.plot(steps, values, color=colour, label=label, lw=1.6, marker=marker, ms=3.5)
     every = [value for _, values in lines.values() for value in values]
-    if min(every) > 0 and max(every) > 10 * min(every):
+    if min(every) > 0 and (max(every) > 10 * min(every) or max(every) < TINY):
         axes.set_yscale("log")
+        axes.set_ylim(min(min(every) / 1.5, max(every) / 20), 1.5 * max(every))
     axes.set_title(name, loc="left", fontsize=10, color=INK)
     axes.set_xlabel("step", color=INK)
     axes.set_xlim(left=0)
