@@ -52,7 +52,7 @@ def without_rule(jaxpr: Any, moving: set | None = None) -> set[str]:
 
 
 def takes_numbers_apart(equation: Any) -> bool:
-    """Returns whether the jaxpr that an equation holds says how to combine two numbers, as in scatter."""
+    """Returns whether an equation holds a jaxpr that says how to combine two numbers: scatter."""
     return "update_jaxpr" in equation.params or "computation" in equation.params
 
 

@@ -219,7 +219,7 @@ CASES = [
     Case("tanh",            jax.nn.gelu,                                [(3,)],       note="gelu"),
     Case("custom_jvp_call", softsign,                                   [(3,)],       note="defjvps"),
     Case("custom_jvp_call", scaled,                                     [(3,), (3,)], note="two operands"),
-    Case("custom_jvp_call", lambda x: scaled(2.0, x),                   [(3,)],       note="a constant operand"),
+    Case("custom_jvp_call", lambda x: scaled(jnp.full_like(x, 2), x),                   [(3,)],       note="a constant operand"),
     Case("custom_jvp_call", lambda x: scaled(x, x),                     [(3,)],       note="one operand twice"),
     Case("custom_jvp_call", lambda x: applied(lax.sin, x, 3),           [(3,)],       note="nondiff_argnums"),
     Case("custom_jvp_call", pair,                                       [(3,), (3,)], note="two results"),
@@ -233,7 +233,7 @@ CASES = [
     # -- custom_vjp ------------------------------------------------------------------
     Case("custom_vjp_call", clipped,                                    [(3,)],       note="its own idea of a gradient", has_slope=False),
     Case("custom_vjp_call", kept,                                       [(3,), (3,)], note="residuals in a dictionary"),
-    Case("custom_vjp_call", lambda x: kept(x, 2.0),                     [(3,)],       note="a constant operand"),
+    Case("custom_vjp_call", lambda x: kept(x, jnp.full_like(x, 2)),                     [(3,)],       note="a constant operand"),
     Case("custom_vjp_call", lambda x: kept(x, x),                       [(3,)],       note="one operand twice"),
     Case("custom_vjp_call", half_zero,                                  [(3,), (3,)], note="None for a cotangent", has_slope=False),
     Case("custom_vjp_call", lambda x: mapped(lax.sin, x, 3),            [(3,)],       note="nondiff_argnums"),
