@@ -19,6 +19,7 @@ from backprop_jax.arguments import (
     check_argument,
     check_array,
     check_callable,
+    check_pair,
     check_result,
     check_scalar,
     function_name,
@@ -148,10 +149,7 @@ def vjp(fun: Callable, *primals: PyTree, has_aux: bool = False) -> tuple:
         result = fun(*jax.tree.unflatten(tree, operands))
         aux = None
         if has_aux:
-            if not (isinstance(result, tuple) and len(result) == 2):
-                raise TypeError(f"expected function with aux output to return a two-element tuple, "
-                                f"but got type {type(result)} with value {result!r}")  # fmt: skip
-            result, aux = result
+            result, aux = check_pair(result)
         outs, result_tree = jax.tree.flatten(result)
         aux_leaves, aux_tree = jax.tree.flatten(aux)
         for leaf in outs:
@@ -170,7 +168,7 @@ def vjp(fun: Callable, *primals: PyTree, has_aux: bool = False) -> tuple:
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class VJP:
     """The pullback that `vjp` returns: cotangent of the result → cotangents of the primals."""
 
@@ -198,7 +196,10 @@ class VJP:
         cotangents = [
             check_cotangent(g, aval) for g, aval in zip(leaves, self.result_avals, strict=True)
         ]
-        gradients = ct.instantiate(self.pullback(cotangents), list(self.avals))
+        gradients = [
+            ct.zeros(aval) if g is None else ct.weaken(g, aval)
+            for g, aval in zip(self.pullback(cotangents), self.avals, strict=True)
+        ]
         return jax.tree.unflatten(self.tree, gradients)
 
 

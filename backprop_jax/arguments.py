@@ -54,7 +54,10 @@ class Wanted(NamedTuple):
                     f"{i + 1 if i >= 0 else -i} positional arguments to be passed by the caller, "
                     f"but got only {count} positional arguments."
                 )
-        return tuple(i % count for i in argnums)
+        positions = tuple(i % count for i in argnums)
+        if len(set(positions)) < len(positions):
+            raise ValueError(f"argnums={self.argnums} names an argument twice.")
+        return positions
 
     def names(self, kwargs: dict) -> tuple[str, ...]:
         """Returns the chosen names.
@@ -162,6 +165,17 @@ def check_result(name: str, leaf: Any, holomorphic: bool) -> None:
             f"{name} requires real-valued outputs (output dtype that is a sub-dtype of "
             f"np.floating), but got {dtype.name}. For {way_on}"
         )
+
+
+def check_pair(result: Any) -> tuple[Any, Any]:
+    """Returns result and auxiliary value of a function; raises TypeError if they are no pair."""
+    if not isinstance(result, tuple | list) or len(result) != 2:
+        kind = type(result).__name__ if isinstance(result, tuple | list | dict) else "one value"
+        raise TypeError(
+            "expected function with aux output to return a two-element tuple, "
+            f"but got {f'a {kind} of {len(result)}' if kind != 'one value' else kind}."
+        )
+    return result[0], result[1]
 
 
 def check_scalar(value: Any) -> None:

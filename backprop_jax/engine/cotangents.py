@@ -41,6 +41,14 @@ def zeros(aval: Any) -> Any:
     return lax.full(aval.shape, 0, aval.dtype)
 
 
+def weaken(gradient: Any, aval: Any) -> Any:
+    """Returns the gradient of a Python number as one: it does not widen what it meets."""
+    if not aval.weak_type or jax.typeof(gradient).weak_type:
+        return gradient
+    options = {"new_dtype": aval.dtype, "weak_type": True, "sharding": None}
+    return lax.convert_element_type_p.bind(gradient, **options)
+
+
 def instantiate(cotangents: list, avals: list) -> list:
     """Returns the cotangents with zeros in the places of the absent ones."""
     return [zeros(aval) if g is None else g for g, aval in zip(cotangents, avals, strict=True)]

@@ -60,7 +60,7 @@ class Row:
     kind: str
     columns: tuple[Column | Missing | None, ...]
 
-    def keep(self, operands: Sequence, results: Sequence, active: Sequence[bool]) -> dict[str, Any]:
+    def keep(self, operands: Sequence, result: Any, active: Sequence[bool]) -> dict[str, Any]:
         """Returns what the formulas of the active operands read, by name."""
         kept = {}
         for column in self.wanted(active):
@@ -68,7 +68,7 @@ class Row:
                 if name in column.shapes or name in kept:
                     continue
                 if name == "z":
-                    kept[name] = results[0] if len(results) == 1 else tuple(results)
+                    kept[name] = tuple(result) if isinstance(result, list) else result
                 elif name == "i":
                     kept[name] = tuple(x for x in operands if not is_inexact(jax.typeof(x).dtype))
                 else:
@@ -85,7 +85,7 @@ class Row:
         """Returns the cotangents of the operands, None where there is none."""
         if self.kind == "pullback":
             g = tuple(instantiate(cotangents, node.result_avals))
-            gradients = call(self.columns[0], g[0] if len(g) == 1 else g, node)
+            gradients = call(self.columns[0], g if node.primitive.multiple_results else g[0], node)
             several = isinstance(gradients, list | tuple)
             gradients = list(gradients) if several else [gradients]
         else:

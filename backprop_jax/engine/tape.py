@@ -167,16 +167,15 @@ class Tape(Trace):
             outs = self.process_structured(primitive, rule, tracers, params)
             return outs if primitive.multiple_results else outs[0]
         with set_current_trace(self.parent_trace):
-            results = primitive.bind(*values, **params)
+            result = primitive.bind(*values, **params)
         if type(rule) is Constant:
             if self.linear:
                 raise NotLinear(NOT_LINEAR)
-            return results
-        if not primitive.multiple_results:
-            results = [results]
+            return result
+        results = result if primitive.multiple_results else [result]
         kept = None
         if type(rule) is Row:
-            kept = rule.keep(values, results, [slot is not None for slot in slots])
+            kept = rule.keep(values, result, [slot is not None for slot in slots])
             if self.linear:
                 self.check_linear(list(kept.values()), operands, results)
         outs = self.add(primitive, params, rule, operands, results, kept)

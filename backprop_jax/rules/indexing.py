@@ -86,8 +86,9 @@ def scatter(
         return (missing("lax.scatter_apply changes numbers by a function of its own"),) * 3
     options = {"indices_are_sorted": indices_are_sorted, "unique_indices": unique_indices}
     numbers, u = dimension_numbers, avals[2]
-    written = lax.full(u.shape, 0, u.dtype)
-    of_x = lax.scatter(g, i[0], written, numbers, mode=mode, **options) if needed[0] else None
+    of_x = None
+    if needed[0]:
+        of_x = lax.scatter(g, i[0], zeros_of(u), numbers, mode=mode, **options)
     if not needed[2]:
         return of_x, None, None
     of_u = read_where_written(g, i[0], u, numbers, mode=mode, **options)
