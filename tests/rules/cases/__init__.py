@@ -4,6 +4,7 @@ import pytest
 
 from tests.rules.case import Case
 from tests.rules.cases import (
+    branches,
     calls,
     contractions,
     elementary,
@@ -13,7 +14,7 @@ from tests.rules.cases import (
     shapes,
 )
 
-FILES = (elementary, shapes, indexing, reductions, contractions, calls, loops)
+FILES = (elementary, shapes, indexing, reductions, contractions, calls, branches, loops)
 CASES = [case for file in FILES for case in file.CASES]
 
 

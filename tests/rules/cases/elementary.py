@@ -107,6 +107,10 @@ CASES = [
     Case("le",           lambda x, y: x * lax.le(x, y),      [(3,), (3,)],         REAL),
     Case("gt",           lambda x, y: x * lax.gt(x, y),      [(3,), (3,)],         REAL),
     Case("ge",           lambda x, y: x * lax.ge(x, y),      [(3,), (3,)],         REAL),
+    Case("nextafter",    lambda x, y: x * lax.nextafter(x, y), [(3,), (3,)],       REAL,     has_slope=False, jax_fails="has no rule"),
+    Case("eq_to",        lambda x, y: x * primitives.eq_to_p.bind(x, y), [(3,), (3,)], REAL),
+    Case("le_to",        lambda x, y: x * primitives.le_to_p.bind(x, y), [(3,), (3,)], REAL),
+    Case("lt_to",        lambda x, y: x * primitives.lt_to_p.bind(x, y), [(3,), (3,)], REAL),
     # -- conversions -----------------------------------------------------------------
     Case("convert_element_type", lambda x: x.astype("float32"), [(3,)],            REAL,     "narrower", has_slope=False, rounding=1e-6),
     Case("convert_element_type", lambda x: x * x.astype("int32"), [(3,)],          REAL,     "to an integer and back"),

@@ -1,0 +1,113 @@
+# ruff: noqa: E501 (rows of a table stay rows)
+"""Cases of functions chosen at run time, of functions computed again, and of functions just called."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.ad_checkpoint import checkpoint_name
+from jax.extend.core import primitives
+
+from tests.rules.case import BOOL, COMPLEX, REAL, Case, integers
+from tests.rules.cases.calls import kept, product, softsign
+
+POLICIES = jax.checkpoint_policies
+
+
+def either(p: Any, x: Any, y: Any) -> Any:
+    return lax.cond(p, lambda x, y: lax.sin(x) * y, lambda x, y: x + lax.exp(y), x, y)
+
+
+def closing_over(p: Any, x: Any, y: Any) -> Any:
+    """Branches that read differentiated values from outside, each another one."""
+    return lax.cond(p, lambda: lax.sin(x), lambda: y * y)
+
+
+def trees(p: Any, x: Any) -> dict:
+    """Branches that keep different things; a result that is an integer; one that does not move."""
+    return lax.cond(
+        p,
+        lambda x: {"a": x * x, "n": jnp.argmax(x), "c": jnp.ones_like(x)},
+        lambda x: {"a": lax.sin(x), "n": jnp.argmin(x), "c": x},
+        x,
+    )
+
+
+def switched(i: Any, x: Any, y: Any) -> Any:
+    branches = (lambda x, y: x * y, lambda x, y: lax.exp(x), lambda x, y: jnp.zeros_like(x))
+    return lax.switch(i, branches, x, y)
+
+
+def in_a_scan(x: Any, y: Any) -> Any:
+    def step(h: Any, y: Any) -> tuple:
+        return lax.cond(y > 0, lambda h: lax.sin(h) * y, lambda h: h * h, h), h
+
+    return lax.scan(step, x, y)
+
+
+def around_a_scan(p: Any, x: Any) -> Any:
+    def loop(x: Any) -> Any:
+        return lax.scan(lambda h, _: (lax.sin(h) * x, None), x, length=2)[0]
+
+    return lax.cond(p, loop, lambda x: x, x)
+
+
+def named(x: Any, y: Any) -> Any:
+    return lax.sin(checkpoint_name(lax.exp(x) * y, "inner")) * y
+
+
+def again(function: Callable, **options: Any) -> Callable:
+    return jax.checkpoint(function, **options)
+
+
+def called(x: Any, y: Any) -> Any:
+    closed = jax.make_jaxpr(lambda x, y: lax.sin(x) * y)(x, y)
+    params = primitives.closed_call_p.get_bind_params({"call_jaxpr": closed})
+    return primitives.closed_call_p.bind(x, y, **params)
+
+
+def counted(x: Any) -> Any:
+    """A while_loop on numbers that have nothing to do with x."""
+    return x * lax.while_loop(lambda n: n < 5, lambda n: 2 * n, 1)
+
+
+PXY = (BOOL, REAL, REAL)
+
+# fmt: off
+CASES = [
+    # -- cond ------------------------------------------------------------------------
+    Case("cond",   either,                                                     [(), (3,), (3,)], PXY),
+    Case("cond",   lambda x, y: either(x[0] > 5, x, y),                        [(3,), (3,)],     REAL, "the other branch"),
+    Case("cond",   lambda x: either(x[0] < 5, x, x),                           [(3,)],           REAL, "one operand twice"),
+    Case("cond",   closing_over,                                               [(), (3,), (3,)], PXY, "branches that close over values"),
+    Case("cond",   trees,                                                      [(), (3,)],       (BOOL, REAL), "pytrees"),
+    Case("cond",   lambda p, x: trees(p, x)["c"],                              [(), (3,)],       (BOOL, REAL), "results unused"),
+    Case("cond",   switched,                                                   [(), (3,), (3,)], (integers(3), REAL, REAL), "switch"),
+    Case("cond",   lambda x, y: switched(1, x, y) + switched(jnp.argmax(x) - 5, x, y), [(3,), (3,)], REAL, "switch beyond its ends"),
+    Case("cond",   lambda p, q, x: lax.cond(p, lambda x: lax.cond(q, lax.sin, lax.cos, x), lambda x: x, x), [(), (), (3,)], (BOOL, BOOL, REAL), "within a cond"),
+    Case("cond",   in_a_scan,                                                  [(), (3,)],       REAL, "within a scan"),
+    Case("cond",   around_a_scan,                                              [(), (2,)],       (BOOL, REAL), "around a scan"),
+    Case("cond",   lambda p, x, y: lax.cond(p, product, kept, x, y),           [(), (3,), (3,)], PXY, "jit and a user's rule within"),
+    Case("cond",   lambda p, x: lax.cond(p, softsign, lax.tanh, x),            [(), (3,)],       (BOOL, REAL), "a custom_jvp within"),
+    Case("cond",   lambda p, x: lax.cond(p, lax.sin, lambda x: x * lax.conj(x), x), [(), (3,)],  (BOOL, COMPLEX), "of complex numbers", ("complex64",)),
+    Case("cond",   jax.jit(either),                                            [(), (3,), (3,)], PXY, "within a jit"),
+    # -- checkpoint ------------------------------------------------------------------
+    Case("remat2", again(lambda x, y: lax.sin(lax.exp(x) * y) * y),            [(3,), (3,)]),
+    Case("remat2", again(again(lambda x: lax.sin(lax.sin(x)))),                [(3,)],           note="within a checkpoint"),
+    Case("remat2", again(named, policy=POLICIES.save_only_these_names("inner")), [(3,), (3,)],   note="names are kept"),
+    Case("remat2", again(named, policy=POLICIES.everything_saveable),          [(3,), (3,)],     note="everything is kept"),
+    Case("remat2", again(lambda x, y: lax.sin(x @ y), policy=POLICIES.dots_saveable), [(2, 3), (3, 2)], note="products are kept"),
+    Case("remat2", again(lambda x: lax.sin(x) * x, prevent_cse=False), [(3,)], note="prevent_cse=False"),
+    Case("remat2", again(lambda x, i: lax.sin(x[i]) * x),                      [(3,), ()],       (REAL, integers(3)), "an integer operand"),
+    Case("remat2", lambda x, y: lax.scan(again(lambda h, y: (lax.sin(h * y), h)), x, y), [(2,), (3, 2)], note="within a scan"),
+    Case("remat2", again(lambda x, y: lax.scan(lambda h, y: (lax.sin(h * y), h), x, y)), [(2,), (3, 2)], note="around a scan"),
+    Case("remat2", lambda x, y: again(lambda x: lax.sin(x) * y)(x),            [(3,), (3,)],     note="closes over a differentiated value"),
+    Case("remat2", again(lambda x, y: product(kept(x, y), softsign(x))),       [(3,), (3,)],     note="jit and users' rules within"),
+    Case("name",   named,                                                      [(3,), (3,)]),
+    # -- calls -----------------------------------------------------------------------
+    Case(str(primitives.closed_call_p), called,                                [(3,), (3,)]),
+    Case("while",  counted,                                                    [(3,)],           note="of constants"),
+]
+# fmt: on
