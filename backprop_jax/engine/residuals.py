@@ -35,7 +35,7 @@ class Split:
       cotangents: its variables for the cotangents of the results; None where there can be none.
       results: its outputs that are results.
       gradients: its outputs that are gradients of the active operands.
-      active: for every operand, whether there is a gradient for it.
+      given: for every operand, whether there is a gradient for it.
       moving: for every result, whether it depends on an active operand.
       before: values that depend on the operands `fixed` from one run to the next alone.
       kept: the values kept, in the order of their making, operands among them.
@@ -46,7 +46,7 @@ class Split:
     cotangents: list
     results: list
     gradients: list
-    active: tuple[bool, ...]
+    given: list[bool]
     moving: list[bool]
     before: list
     kept: list
@@ -63,13 +63,31 @@ class Split:
         return values[: len(self.results)], values[len(self.results) :]
 
     def backward(self, at_hand: dict, cotangents: Sequence) -> list:
-        """Returns the operands' gradients: None for one that is not active."""
-        at_hand = dict(at_hand)
-        for variable, g in zip(self.cotangents, cotangents, strict=True):
-            if variable is not None:
-                at_hand[variable] = ct.zeros(variable.aval) if g is None else g
-        gradients = iter(self.run(at_hand, self.gradients))
-        return [next(gradients) if a else None for a in self.active]
+        """Returns the operands' gradients: None for one that is not active or zero."""
+        equations = self.joint.jaxpr.eqns
+        pairs = [(v, g) for v, g in zip(self.cotangents, cotangents, strict=True) if v is not None]
+        at_hand = {**at_hand, **{v: g for v, g in pairs if g is not None}}
+        zero = self.zero([v for v, g in pairs if g is None])
+        wanted = [v for v in self.gradients if v not in zero]
+        used = needed_for(wanted, equations, {*at_hand, *zero})
+        read = {v for e in used for v in variables(e.invars)} & zero
+        found = iter(self.run({**at_hand, **{v: ct.zeros(v.aval) for v in read}}, wanted))
+        values = iter([None if v in zero else next(found) for v in self.gradients])
+        return [next(values) if given else None for given in self.given]
+
+    def zero(self, absent: Sequence) -> set:
+        """Returns the variables that are zero when these cotangents are.
+
+        The way back is linear in the cotangents: an equation gives zero if all that it reads of
+        what depends on them is zero.
+        """
+        zero = set(absent)
+        moving = depending_on([v for v in self.cotangents if v is not None], self.joint.jaxpr.eqns)
+        for equation in self.joint.jaxpr.eqns if zero else ():
+            read = moving.intersection(variables(equation.invars))
+            if read and read <= zero:
+                zero.update(equation.outvars)
+        return zero
 
     def unit(self) -> Unit:
         """Returns the two halves for a jaxpr that is run once."""
@@ -104,7 +122,7 @@ def split(
       saveable: equation → whether its results may be kept. Then all others are computed again, dear
         or not. Default: what is dear is kept, and whatever saves memory.
     """
-    joint, moving = trace_joint(jaxpr, active)
+    joint, moving, given = trace_joint(jaxpr, active)
     count = len(jaxpr.in_avals)
     operands, rest = joint.jaxpr.invars[:count], iter(joint.jaxpr.invars[count:])
     g = [next(rest) if ct.is_differentiable(aval) else None for aval in jaxpr.out_avals]
@@ -113,31 +131,34 @@ def split(
     before = unchanging(joint.jaxpr, [v for v, f in zip(operands, fixed, strict=False) if f])
     at_hand = {v for v, f in zip(operands, free, strict=False) if f} | set(before)
     kept = choose(joint.jaxpr, gradients, g, operands, at_hand, saveable)
-    return Split(joint, operands, g, results, gradients, active, moving, before, kept)
+    return Split(joint, operands, g, results, gradients, given, moving, before, kept)
 
 
-def trace_joint(jaxpr: Any, active: tuple[bool, ...]) -> tuple[Any, list[bool]]:
-    """Returns the joint jaxpr, and for every result whether it depends on an active operand.
+def trace_joint(jaxpr: Any, active: tuple[bool, ...]) -> tuple[Any, list[bool], list[bool]]:
+    """Returns the joint jaxpr and two masks.
 
     The joint jaxpr takes the operands and a cotangent for each differentiable result, and returns
-    the results and the gradients of the active operands.
+    the results and the gradients. The masks say for every result whether it depends on an active
+    operand, and for every operand whether there is a gradient.
     """
     moving: list[bool] = []
+    given: list[bool] = []
 
     def joint(operands: list, cotangents: list) -> tuple[list, list]:
         results, pullback = sweep(as_function(jaxpr), operands, active)
         moving[:] = [slot is not None for slot in pullback.outputs]
-        given = iter(cotangents)
-        g = [next(given) if ct.is_differentiable(aval) else None for aval in jaxpr.out_avals]
-        gradients = zip(pullback(g), jaxpr.in_avals, active, strict=True)
-        return results, [ct.zeros(aval) if g is None else g for g, aval, a in gradients if a]
+        seeds = iter(cotangents)
+        g = [next(seeds) if ct.is_differentiable(aval) else None for aval in jaxpr.out_avals]
+        gradients = pullback(g, postpone=True)
+        given[:] = [gradient is not None for gradient in gradients]
+        return results, [gradient for gradient in gradients if gradient is not None]
 
     cotangents = [
         jax.ShapeDtypeStruct(aval.shape, aval.dtype)
         for aval in jaxpr.out_avals
         if ct.is_differentiable(aval)
     ]
-    return jax.make_jaxpr(joint)(list(jaxpr.in_avals), cotangents), moving
+    return jax.make_jaxpr(joint)(list(jaxpr.in_avals), cotangents), moving, given
 
 
 def unchanging(jaxpr: Any, fixed: Sequence) -> list:

@@ -22,10 +22,14 @@ class Pullback(NamedTuple):
     inputs: list[int | None]
     outputs: list[int | None]
 
-    def __call__(self, cotangents: Sequence) -> list:
-        """Returns the cotangent of every operand; None, here and there, for one that is zero."""
+    def __call__(self, cotangents: Sequence, postpone: bool = False) -> list:
+        """Returns the cotangent of every operand; None, here and there, for one that is zero.
+
+        `postpone`: a missing derivative is an error when what was built here is used, not before.
+        """
         pairs = zip(self.outputs, cotangents, strict=True)
-        pending = reverse(self.nodes, [(s, g) for s, g in pairs if s is not None and g is not None])
+        seeds = [(s, g) for s, g in pairs if s is not None and g is not None]
+        pending = reverse(self.nodes, seeds, postpone)
         return [None if slot is None else pending.get(slot) for slot in self.inputs]
 
 

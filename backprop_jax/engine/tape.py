@@ -10,7 +10,7 @@ analysis.
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax.core import Trace, Tracer
@@ -78,16 +78,6 @@ class Node:
                 to_go_on="add one (backprop_jax.extend), or wrap the call in lax.stop_gradient.",
             )
         )
-
-
-class Postponed(NamedTuple):
-    """The rule of a step whose derivative is missing within: it raises when that is needed."""
-
-    error: MissingRule
-
-    def pull(self, node: Node, cotangents: list) -> list:
-        """Raises the error."""
-        raise self.error
 
 
 class Tape(Trace):
@@ -184,25 +174,15 @@ class Tape(Trace):
     def process_structured(
         self, primitive: Primitive, rule: Structured, tracers: Sequence, params: dict
     ) -> list:
-        """Runs a primitive that holds a jaxpr.
+        """Runs a primitive that holds a jaxpr, step by step on this tape where it may be.
 
-        While a program is being staged it is run step by step on this tape where it may be. So it
-        is if a derivative within it is missing: perhaps that one is not needed.
+        It may while a program is being staged, and in a linear function: there all are looked at.
         """
         values, slots = operands = self.unwrap(tracers)
-        run = rule.inline(params)
-        if self.staged and run is not None:
+        if (self.staged or self.linear) and (run := rule.inline(params)) is not None:
             with set_current_trace(self):
                 return run(*tracers)
-        try:
-            plain, compiled = rule.unit(tuple(slot is not None for slot in slots), params)
-        except MissingRule as error:
-            if run is not None:
-                with set_current_trace(self):
-                    return run(*tracers)
-            with set_current_trace(self.parent_trace):
-                results = primitive.bind(*values, **params)
-            return self.add(primitive, {}, Postponed(error), operands, results, None)
+        plain, compiled = rule.unit(tuple(slot is not None for slot in slots), params)
         unit = plain if self.staged else compiled
         with set_current_trace(self.parent_trace):
             results, kept = unit.forward(*values)

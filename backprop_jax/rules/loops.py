@@ -87,33 +87,58 @@ class Loop:
         consts, xs = operands[: len(self.kept_consts)], operands[len(self.kept_consts) :]
         variables = [*self.kept_consts, *self.kept_before]
         known = dict(zip(variables, [*consts, *before], strict=True))
-        active = self.body.active
-        split_at = len(self.consts), len(self.consts) + self.carry
-        active_carry = active[split_at[0] : split_at[1]]
+        g_ys = cotangents[self.carry :]
+        of_consts, of_carry = self.nonzero(cotangents)
 
         def trip(sums: tuple[list, list], step: tuple[list, list, list]) -> tuple[tuple, list]:
             totals, g_carry = sums
             xs, stacked, g_ys = step
             at_hand = dict(zip([*self.kept_xs, *self.stacked], [*xs, *stacked], strict=True))
             gradients = self.body.backward({**known, **at_hand}, [*g_carry, *g_ys])
-            of_consts = gradients[: split_at[0]]
-            of_carry = gradients[split_at[0] : split_at[1]]
+            of_consts, of_carry, of_xs = self.parts(gradients)
             totals = [
-                None if t is None else ct.add(t, g) for t, g in zip(totals, of_consts, strict=True)
+                None if g is None else ct.add(t, g) for t, g in zip(totals, of_consts, strict=True)
             ]
-            return (totals, of_carry), gradients[split_at[1] :]
+            of_carry = [
+                zero_if(g is not None, h, v)
+                for g, h, v in zip(g_carry, of_carry, self.carried, strict=True)
+            ]
+            return (totals, of_carry), of_xs
 
         g_carry = [
-            (ct.zeros(v.aval) if g is None else g) if a else None
-            for g, v, a in zip(cotangents, self.carried, active_carry, strict=False)
+            zero_if(wanted, g, v)
+            for wanted, g, v in zip(of_carry, cotangents, self.carried, strict=False)
         ]
         totals = [
-            ct.zeros(v.aval) if a else None for v, a in zip(self.consts, active, strict=False)
+            zero_if(wanted, None, v) for wanted, v in zip(of_consts, self.consts, strict=True)
         ]
-        step = (xs, stacked, cotangents[self.carry :])
         options = {**self.options, "reverse": not self.reverse}
-        (totals, g_carry), g_xs = lax.scan(trip, (totals, g_carry), step, **options)
+        (totals, g_carry), g_xs = lax.scan(trip, (totals, g_carry), (xs, stacked, g_ys), **options)
         return [*totals, *g_carry, *g_xs]
+
+    def nonzero(self, cotangents: list) -> tuple[list[bool], list[bool]]:
+        """Returns which cotangents of constants and of the carry are not zero in every trip."""
+        present = [g is not None for g in cotangents]
+        while True:
+            pairs = zip(self.body.cotangents, present, strict=True)
+            zero = self.body.zero([v for v, p in pairs if v is not None and not p])
+            outputs = iter(self.body.gradients)
+            found = [given and next(outputs) not in zero for given in self.body.given]
+            of_consts, of_carry, _ = self.parts(found)
+            after = [p or f for p, f in zip(present, of_carry, strict=False)]
+            if after == present[: self.carry]:
+                return of_consts, after
+            present[: self.carry] = after
+
+    def parts(self, values: list) -> tuple[list, list, list]:
+        """Returns values of the body's operands in three: constants, carried, stacked."""
+        start = len(self.consts)
+        return values[:start], values[start : start + self.carry], values[start + self.carry :]
+
+
+def zero_if(wanted: bool, g: Any, variable: Any) -> Any:
+    """Returns g, or if it is absent and wanted a zero in its place."""
+    return ct.zeros(variable.aval) if g is None and wanted else g
 
 
 @structured(lax.scan_p)
