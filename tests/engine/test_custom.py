@@ -1,0 +1,116 @@
+"""Rules that users bring along: called when they should be, with what they should be."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import backprop_jax as bp
+
+X = np.array([0.5, -1.5, 2.0], np.float32)
+
+
+def logged(calls: list) -> Any:
+    """Returns a function with a rule that writes down which of its halves run."""
+
+    @jax.custom_vjp
+    def fun(x: Any, y: Any) -> Any:
+        calls.append("function")
+        return x * y
+
+    def fwd(x: Any, y: Any) -> tuple:
+        calls.append("forward")
+        return x * y, (x, y)
+
+    def bwd(kept: tuple, g: Any) -> tuple:
+        calls.append("back")
+        x, y = kept
+        return 10 * g * y, 100 * g * x
+
+    fun.defvjp(fwd, bwd)
+    return fun
+
+
+def test_both_halves_run_once():
+    calls: list = []
+    fun = logged(calls)
+    gradient = bp.grad(lambda x, y: jnp.sum(fun(x, y)), (0, 1))(X, 2 * X)
+    np.testing.assert_allclose(gradient, (20 * X, 100 * X), rtol=1e-6)
+    assert [call for call in calls if call != "function"] == ["forward", "back"]
+
+
+def test_no_rule_runs_for_constants():
+    calls: list = []
+    fun = logged(calls)
+    np.testing.assert_array_equal(bp.grad(lambda x: jnp.sum(x * fun(X, X)))(X), X * X)
+    assert set(calls) == {"function"}
+
+
+def test_no_way_back_where_no_cotangent_comes():
+    calls: list = []
+    fun = logged(calls)
+    bp.grad(lambda x: jnp.sum(x) + 0 * jnp.sum(lax.stop_gradient(fun(x, x))))(X)
+    assert "back" not in calls
+
+
+def test_the_same_under_jit_scan_vmap_and_cond():
+    fun = logged([])
+    expected = bp.grad(lambda x: jnp.sum(fun(x, X)))(X)
+    ways = {
+        "jit": jax.jit(bp.grad(lambda x: jnp.sum(fun(x, X)))),
+        "within a jit": bp.grad(jax.jit(lambda x: jnp.sum(fun(x, X)))),
+        "scan": bp.grad(lambda x: lax.scan(lambda c, xy: (c + fun(*xy), None), 0.0, (x, X))[0]),
+        "map": bp.grad(lambda x: jnp.sum(lax.map(lambda xy: fun(*xy), (x, X)))),
+        "vmap": jax.vmap(bp.grad(fun), (0, 0)),
+        "within a vmap": bp.grad(lambda x: jnp.sum(jax.vmap(fun)(x, X))),
+        "cond": bp.grad(lambda x: jnp.sum(lax.cond(x[0] > 0, fun, lambda x, y: x, x, X))),
+        "checkpoint": bp.grad(jax.checkpoint(lambda x: jnp.sum(fun(x, X)))),
+    }
+    for way, gradient in ways.items():
+        found = gradient(X, X) if way == "vmap" else gradient(X)
+        np.testing.assert_allclose(found, expected, rtol=1e-6, err_msg=way)
+
+
+def test_a_wrong_shape_from_a_rule_is_an_error():
+    @jax.custom_vjp
+    def fun(x: Any) -> Any:
+        return x
+
+    fun.defvjp(lambda x: (x, None), lambda _, g: (jnp.sum(g),))
+    with pytest.raises(ValueError, match="must produce an output with the same"):
+        bp.grad(lambda x: jnp.sum(fun(x)))(X)
+
+
+def test_too_few_cotangents_from_a_rule_is_an_error():
+    @jax.custom_vjp
+    def fun(x: Any, y: Any) -> Any:
+        return x * y
+
+    fun.defvjp(lambda x, y: (x * y, y), lambda y, g: (g * y,))
+    with pytest.raises(TypeError, match="structure"):
+        bp.grad(lambda x: jnp.sum(fun(x, x)))(X)
+
+
+def test_a_rule_without_its_halves_is_an_error():
+    @jax.custom_vjp
+    def fun(x: Any) -> Any:
+        return x
+
+    with pytest.raises(AttributeError, match="No VJP defined for custom_vjp function fun"):
+        bp.grad(fun)(1.0)
+
+
+def test_a_custom_jvp_without_a_rule_is_an_error():
+    @jax.custom_jvp
+    def fun(x: Any) -> Any:
+        return x
+
+    with pytest.raises(AttributeError, match="No JVP defined for custom_jvp function fun"):
+        bp.grad(fun)(1.0)
+
+
+def test_relu_of_jax_and_of_ours_at_zero():
+    assert bp.grad(jax.nn.relu)(0.0) == jax.grad(jax.nn.relu)(0.0) == 0
