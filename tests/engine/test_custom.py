@@ -58,7 +58,7 @@ def test_no_way_back_where_no_cotangent_comes():
 
 def test_the_same_under_jit_scan_vmap_and_cond():
     fun = logged([])
-    expected = bp.grad(lambda x: jnp.sum(fun(x, X)))(X)
+    expected = 10 * X
     ways = {
         "jit": jax.jit(bp.grad(lambda x: jnp.sum(fun(x, X)))),
         "within a jit": bp.grad(jax.jit(lambda x: jnp.sum(fun(x, X)))),
