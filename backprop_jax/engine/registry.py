@@ -28,6 +28,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+from jax.core import Tracer
 from jax.extend.core import Primitive
 
 from backprop_jax.engine.cotangents import fit, instantiate, is_inexact
@@ -89,11 +90,10 @@ class Row:
             several = isinstance(gradients, list | tuple)
             gradients = list(gradients) if several else [gradients]
         else:
+            (g,) = cotangents
             columns = itertools.chain(self.columns, itertools.repeat(None))
             gradients = [
-                column
-                if slot is None or type(column) is not Column
-                else call(column, *cotangents, node)
+                column if slot is None or type(column) is not Column else call(column, g, node)
                 for slot, column in zip(node.operands, columns, strict=False)
             ]
         for i, slot in enumerate(node.operands):
@@ -133,7 +133,7 @@ def call_elementwise(formula: Callable, params: dict, arrays: tuple) -> Any:
     operators, which take most of the time of a staged reverse pass.
     """
     jaxpr, compiled = trace_formula(formula, tuple(params.items()), tuple(map(jax.typeof, arrays)))
-    if any(isinstance(array, jax.core.Tracer) for array in arrays):
+    if any(isinstance(array, Tracer) for array in arrays):
         results = evaluate_in_place(jaxpr, arrays)
         return results[0] if results else None
     return compiled(*arrays)
@@ -180,7 +180,7 @@ class Structured:
 
     def unit(self, active: tuple[bool, ...], params: dict) -> tuple[Unit, Unit]:
         """Returns the unit to be staged and the same compiled, for eager calls; both are cached."""
-        return build_unit(self.build, active, tuple(params.items()), jax.config.jax_enable_x64)
+        return build_unit(self.build, active, tuple(params.items()), default_float())
 
     def pull(self, node: Any, cotangents: list) -> list:
         """Returns the cotangents of the operands, None where there is none."""
@@ -188,10 +188,15 @@ class Structured:
         return backward(operands, kept, cotangents)
 
 
+def default_float() -> Any:
+    """Returns the dtype that a Python float has now: float64 if x64 is enabled, else float32."""
+    return jax.dtypes.canonicalize_dtype(float)
+
+
 @functools.lru_cache(maxsize=2048)
-def build_unit(build: Callable, active: tuple, params: tuple, x64: bool) -> tuple[Unit, Unit]:
-    """Returns `build`'s unit, plain and compiled. `x64` is in the key: it changes dtypes."""
-    del x64
+def build_unit(build: Callable, active: tuple, params: tuple, default: Any) -> tuple[Unit, Unit]:
+    """Returns `build`'s unit, plain and compiled; `default`, the dtype of a float, is in the key."""
+    del default
     unit = build(active, **dict(params))
     return unit, unit._replace(forward=jax.jit(unit.forward), backward=jax.jit(unit.backward))
 

@@ -198,10 +198,10 @@ linear(lax.reduce_precision_p,  rounded)
 linear(lax.copy_p,              lambda g: g)
 linear(primitives.name_p,       lambda g: g)
 # -- new in later releases of jax ------------------------------------------------------------------
-if hasattr(lax, "log2_p"):
-    elementwise(lax.log2_p,     lambda g, x: g / (LN2 * x))
-if hasattr(lax, "one_minus_square_p"):
-    elementwise(lax.one_minus_square_p, lambda g, x: g * (-2 * x))
+if log2_p := getattr(lax, "log2_p", None):
+    elementwise(log2_p,         lambda g, x: g / (LN2 * x))
+if one_minus_square_p := getattr(lax, "one_minus_square_p", None):
+    elementwise(one_minus_square_p, lambda g, x: g * (-2 * x))
 
 piecewise_constant(
     lax.floor_p, lax.ceil_p, lax.round_p, lax.nextafter_p, lax.is_finite_p, lax.stop_gradient_p,

@@ -52,7 +52,7 @@ class Loop:
         self, body: Split, consts: int, carry: int, length: int, reverse: bool, unroll: int
     ) -> None:
         self.body, self.carry = body, carry
-        self.options = {"length": length, "unroll": unroll}
+        self.options: dict[str, Any] = {"length": length, "unroll": unroll}
         self.reverse = reverse
         start = consts + carry
         self.consts = body.operands[:consts]
