@@ -195,7 +195,7 @@ def default_float() -> Any:
 
 @functools.lru_cache(maxsize=2048)
 def build_unit(build: Callable, active: tuple, params: tuple, default: Any) -> tuple[Unit, Unit]:
-    """Returns `build`'s unit, plain and compiled; `default`, the dtype of a float, is in the key."""
+    """Returns a unit, plain and compiled; `default`, the dtype of a float, is part of the key."""
     del default
     unit = build(active, **dict(params))
     return unit, unit._replace(forward=jax.jit(unit.forward), backward=jax.jit(unit.backward))
