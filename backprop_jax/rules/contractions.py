@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jax import lax
 
-from backprop_jax.engine.cotangents import convert
+from backprop_jax.engine.cotangents import convert, zeros
 from backprop_jax.engine.registry import bilinear, dear_to_recompute
 
 
@@ -113,8 +113,10 @@ def conv_of_x(
     precision: Any,
 ) -> Any:
     """Returns the cotangent of x: g, a stride apart, convolved with the reversed kernel."""
+    if not g.size:
+        return zeros(x)
     lhs, rhs, out = dimension_numbers
-    kernel = lax.rev(y, rhs[2:])
+    kernel = lax.rev(convert(y, g.dtype), rhs[2:])
     if feature_group_count > 1:
         kernel = move_groups(kernel, feature_group_count, rhs[0], rhs[1])
     elif batch_group_count > 1:
@@ -157,6 +159,8 @@ def conv_of_y(
     precision: Any,
 ) -> Any:
     """Returns the cotangent of y: x convolved with g, a stride apart; batches are summed."""
+    if not g.size:  # XLA has no windows without elements
+        return zeros(y)
     lhs, rhs, out = dimension_numbers
     pads = []
     sizes = zip(spatial(x.shape, lhs), spatial(y.shape, rhs), spatial(g.shape, out), strict=True)
@@ -166,7 +170,7 @@ def conv_of_y(
         end = dilated(y_size, d) + dilated(g_size, s) - 1 - dilated(x_size, e) - before
         pads.append((before, end))
     of_y = lax.conv_general_dilated(
-        x,
+        convert(x, g.dtype),
         g,
         window_strides=rhs_dilation,
         padding=pads,

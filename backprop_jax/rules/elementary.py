@@ -49,9 +49,12 @@ def bell(x: Any) -> Any:
 
 
 def power_of_x(g: Any, x: Any, y: Any) -> Any:
-    """Returns g y x^(y-1); for y = 0 it is 0, also where x is 0 and x^-1 is not finite."""
-    exponent = lax.select(y == 0, lax.full_like(y, 1), y - 1)
-    return g * (y * lax.pow(x, exponent))
+    """Returns g y x^(y-1); 0 where x and y are 0, since x^0 is 1 for every x. jax.grad says NaN.
+
+    There, and there only, the exponent is one higher: 0 · 0^-1 becomes 0 · 0^0.
+    """
+    both_zero = lax.convert_element_type((x == 0) & (y == 0), y.dtype)
+    return g * (y * lax.pow(x, y - 1 + both_zero))
 
 
 def power_of_y(g: Any, x: Any, z: Any) -> Any:
