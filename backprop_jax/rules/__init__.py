@@ -8,3 +8,4 @@ from backprop_jax.rules import indexing as indexing
 from backprop_jax.rules import loops as loops
 from backprop_jax.rules import reductions as reductions
 from backprop_jax.rules import shapes as shapes
+from backprop_jax.rules import special as special

@@ -12,9 +12,10 @@ from tests.rules.cases import (
     loops,
     reductions,
     shapes,
+    special,
 )
 
-FILES = (elementary, shapes, indexing, reductions, contractions, calls, branches, loops)
+FILES = (elementary, special, shapes, indexing, reductions, contractions, calls, branches, loops)
 CASES = [case for file in FILES for case in file.CASES]
 
 

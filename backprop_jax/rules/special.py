@@ -1,0 +1,341 @@
+"""Special functions: of gamma, beta, zeta and Bessel.
+
+Formulas are cited by their number in the Digital Library of Mathematical Functions, dlmf.nist.gov.
+ψ is digamma, ψ' its slope. Where a derivative has no closed form it is written as an integral, and
+that is summed: so every further derivative exists, too, and is as good.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jax import lax
+from jax.extend.core import primitives
+
+from backprop_jax.engine.cotangents import fit
+from backprop_jax.engine.registry import Unit, elementwise, missing, structured
+
+
+def alike(g: Any, *operands: Any) -> list:
+    """Returns the operands in the shape of g, in float32 or longer."""
+    dtype = np.promote_types(g.dtype, np.float32)
+    zero = lax.full_like(g, 0, dtype)
+    return [lax.convert_element_type(x, dtype) + zero for x in operands]
+
+
+def tail_integral(f: Callable, scale: Any) -> Any:
+    """Returns ∫ f(y) dy over y > 0 of a smooth f that falls off about as fast as exp(-y / scale).
+
+    With y = scale exp(v - exp(-v)) the integrand falls off doubly exponentially on both sides, and
+    equal steps of v lose nothing: 96 of them reach 1e-13. What y is measured in is no part of the
+    answer, so the scale is a constant of differentiation.
+
+    Source: Takahasi and Mori 1974, Publ. RIMS 9, 721-741.
+    """
+    v, step = np.linspace(-4.0, 6.8, 96, retstep=True)
+    nodes = np.exp(v - np.exp(-v))
+    weights = step * nodes * (1 + np.exp(-v))
+    scale = lax.expand_dims(lax.stop_gradient(scale), (0,))
+    shape = (v.size,) + (1,) * (scale.ndim - 1)
+    values = f(nodes.reshape(shape).astype(scale.dtype) * scale)
+    return lax.reduce_sum(values * (weights.reshape(shape).astype(scale.dtype) * scale), (0,))
+
+
+# -- gamma function --------------------------------------------------------------------------------
+
+
+def trigamma(x: Any) -> Any:
+    """Returns ψ'(x); left of 0 by reflection, π² / sin²(πx) - ψ'(1 - x).
+
+    There lax.polygamma loses all digits from about -9 on, and jax.grad of digamma with it. x less
+    the nearest whole number has the same sine, to the sign, and keeps its digits.
+
+    Source: DLMF 5.15.6.
+    """
+    left = x < 0
+    y = lax.select(left, 1 - x, x)
+    right_of_zero = lax.polygamma(lax.full_like(y, 1), y)
+    off = lax.select(left, x - lax.round(x), lax.full_like(x, 0.5))
+    return lax.select(
+        left, lax.square(math.pi / lax.sin(math.pi * off)) - right_of_zero, right_of_zero
+    )
+
+
+def polygamma_of_y(g: Any, x: Any, y: Any) -> Any:
+    """Returns g ψ⁽ˣ⁺¹⁾(y)."""
+    order, at = alike(g, x, y)
+    return g * lax.polygamma(order + 1, at)
+
+
+# -- incomplete gamma function: z = P(x, y) for a gamma variable of shape x, to be below y
+
+
+def gamma_density(g: Any, x: Any, y: Any) -> Any:
+    """Returns g ∂z/∂y = g y^(x-1) exp(-y) / Γ(x), the density. Source: DLMF 8.8.13."""
+    a, t = alike(g, x, y)
+    return g * lax.exp(times_log(a - 1, t) - t - lax.lgamma(a))
+
+
+def times_log(c: Any, x: Any) -> Any:
+    """Returns c log(x), 0 where c is 0."""
+    return c * lax.log(lax.select(c == 0, lax.full_like(x, 1), x))
+
+
+def gamma_shape(g: Any, x: Any, y: Any) -> Any:
+    """Returns g ∂z/∂x, which is a primitive of its own."""
+    a, t = alike(g, x, y)
+    return g * lax.igamma_grad_a(a, t)
+
+
+def gamma_shape_of_y(g: Any, x: Any, y: Any) -> Any:
+    """Returns g ∂²z/∂x∂y, the density's slope in x: g density (log y - ψ(x)); 0 at y = 0."""
+    a, t = alike(g, x, y)
+    slope = gamma_density(g, a, t) * (lax.log(t) - lax.digamma(a))
+    return lax.select(t == 0, lax.full_like(slope, 0), slope)
+
+
+def gamma_shape_of_x(g: Any, x: Any, y: Any) -> Any:
+    """Returns g ∂²z/∂x², the integral of density(t) ((log t - ψ(x))² - ψ'(x)) over t below y.
+
+    Over all t it is 0, so above the mode it is minus the integral over t above y. Below,
+    t = y exp(-s), above, t = y + s: the density falls off with s, by the slope and the curvature of
+    its logarithm, which set the scale. jax.grad has no such derivative.
+    """
+    a, t = alike(g, x, y)
+    edge = (t == 0) | (t == math.inf)
+    t = lax.select(edge, a, t)
+    below = t < a
+    here, mean, spread = (lax.expand_dims(v, (0,)) for v in (t, lax.digamma(a), trigamma(a)))
+    shape, norm = lax.expand_dims(a, (0,)), lax.expand_dims(lax.lgamma(a), (0,))
+
+    def in_log(s: Any) -> Any:
+        u = lax.log(here) - s
+        return lax.exp(shape * u - lax.exp(u) - norm) * (lax.square(u - mean) - spread)
+
+    def in_t(s: Any) -> Any:
+        u = lax.log(here + s)
+        return lax.exp((shape - 1) * u - here - s - norm) * (lax.square(u - mean) - spread)
+
+    low, high = lax.select(below, t, a / 2), lax.select(below, a * 2, t)
+    scale_low = 1 / (a - low + lax.sqrt(low / 2))
+    scale_high = high / (high - a + 1 + lax.sqrt(a / 2))
+    answer = lax.select(below, tail_integral(in_log, scale_low), -tail_integral(in_t, scale_high))
+    return g * lax.select(edge, lax.full_like(answer, 0), answer)
+
+
+def gamma_sample(g: Any, y: Any, z: Any, *, log_space: bool) -> Any:
+    """Returns g ∂z/∂y for a gamma sample z of shape y, whose rank P(y, z) stays what it is.
+
+    So ∂z/∂y = -∂P/∂y / density(z). With t = z, or exp z in log space, d log t = dz / t; where t is
+    tiny, P ~ t^y / Γ(y + 1), so d log t = (ψ(y + 1) - log t) / y.
+
+    Source: Figurnov et al. 2018, arXiv:1805.08498.
+    """
+    a, result = alike(g, y, z)
+    t = lax.exp(result) if log_space else result
+    log_t = result if log_space else lax.log(t)
+    tiny = t < np.finfo(t.dtype).eps
+    safe = lax.select(tiny, lax.full_like(t, 1), t)
+    density_of_log = lax.exp(a * lax.log(safe) - safe - lax.lgamma(a))
+    in_log = lax.select(
+        tiny, (lax.digamma(a + 1) - log_t) / a, -lax.igamma_grad_a(a, safe) / density_of_log
+    )
+    if log_space:
+        return g * in_log
+    return g * lax.select(t == 0, t, t * in_log)
+
+
+# -- incomplete beta function: z = I_w(x, y), the chance that a beta variable is below w -----------
+
+
+def beta_density(g: Any, x: Any, y: Any, w: Any) -> Any:
+    """Returns g ∂z/∂w = g w^(x-1) (1 - w)^(y-1) / B(x, y), the density. Source: DLMF 8.17.1."""
+    a, b, t = alike(g, x, y, w)
+    log_left = (b - 1) * lax.log1p(lax.select(b == 1, lax.full_like(t, 0), -t))
+    return g * lax.exp(times_log(a - 1, t) + log_left - log_beta(a, b))
+
+
+def log_beta(a: Any, b: Any) -> Any:
+    """Returns log B(a, b)."""
+    return lax.lgamma(a) + lax.lgamma(b) - lax.lgamma(a + b)
+
+
+def beta_of_x(g: Any, x: Any, y: Any, w: Any) -> Any:
+    """Returns g ∂z/∂x. jax.grad has no such derivative."""
+    a, b, t = alike(g, x, y, w)
+    return g * beta_shape(a, b, t, 1 - t)
+
+
+def beta_of_y(g: Any, x: Any, y: Any, w: Any) -> Any:
+    """Returns g ∂z/∂y, by I_w(x, y) = 1 - I_{1-w}(y, x). Source: DLMF 8.17.4."""
+    a, b, t = alike(g, x, y, w)
+    return -g * beta_shape(b, a, 1 - t, t)
+
+
+def beta_shape(a: Any, b: Any, t: Any, rest: Any) -> Any:
+    """Returns ∂I_t(a, b)/∂a, where rest = 1 - t.
+
+    It is the integral of the density's slope in a,
+
+        density(v) (log v - ψ(a) + ψ(a + b)) over v below t.
+
+    Over all v it is 0, so above the mode it is minus the integral over v above t. With
+    u = log v / (1 - v), the density of u falls off on both sides of its mode, log a / b, by the
+    slope and the curvature of its logarithm, which set the scale.
+
+    Source: DLMF 8.17.1.
+    """
+    edge = (t == 0) | (rest == 0)
+    t, rest = (lax.select(edge, lax.full_like(v, 0.5), v) for v in (t, rest))
+    slope = a * rest - b * t
+    scale = 1 / (lax.abs(slope) + lax.sqrt((a + b) * t * rest / 2))
+    away = lax.select(slope < 0, lax.full_like(t, 1), lax.full_like(t, -1))
+    rows = (a, b, lax.log(t) - lax.log(rest), away, log_beta(a, b), lax.digamma(a))
+    p, q, here, sign, norm, mean = (lax.expand_dims(v, (0,)) for v in rows)
+    mean = mean - lax.expand_dims(lax.digamma(a + b), (0,))
+
+    def integrand(s: Any) -> Any:
+        u = here + sign * s
+        log_v = log_logistic(u)
+        return lax.exp(p * log_v + q * log_logistic(-u) - norm) * (log_v - mean)
+
+    answer = -away * tail_integral(integrand, scale)
+    return lax.select(edge, lax.full_like(answer, 0), answer)
+
+
+def log_logistic(u: Any) -> Any:
+    """Returns log 1 / (1 + exp(-u)), without overflow."""
+    negative = u < 0
+    return lax.select(negative, u, lax.full_like(u, 0)) - lax.log1p(
+        lax.exp(lax.select(negative, u, -u))
+    )
+
+
+# -- zeta function ---------------------------------------------------------------------------------
+
+#: B_2j / (2j)! for j = 1, 2, ...: Bernoulli numbers, DLMF 24.2.
+BERNOULLI = [
+    1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000,
+    1 / 74724249600, -3617 / 10670622842880000, 43867 / 5109094217170944000,
+]  # fmt: skip
+
+
+def zeta_of_x(g: Any, x: Any, y: Any) -> Any:
+    """Returns g ∂z/∂x for z = Σ (k + y)^-x over k ≥ 0. jax.grad has no such derivative.
+
+    The slopes -log(k + y) (k + y)^-x of twelve terms, and that of what Euler and Maclaurin say of
+    the others: with a = y + 12 and L = log a,
+
+        a^(1-x) / (x - 1) + a^-x / 2 + Σ_j B_2j / (2j)! x (x + 1) ··· (x + 2j - 2) a^(-x-2j+1).
+
+    Source: DLMF 25.11.5, 25.11.43 (Hurwitz's zeta function).
+    """
+    s, q = alike(g, x, y)
+    terms = (-lax.log(q + k) * lax.exp(-s * lax.log(q + k)) for k in range(12))
+    total = sum(terms, lax.full_like(s, 0))
+    a = q + 12
+    log_a = lax.log(a)
+    power = lax.exp(-s * log_a)
+    total = total - power * (a / (s - 1) * (log_a + 1 / (s - 1)) + log_a / 2)
+    rising, slope = s, lax.full_like(s, 1)
+    for j, coefficient in enumerate(BERNOULLI):
+        if j:
+            power = power / (a * a)
+            for k in (2 * j - 1, 2 * j):
+                rising, slope = rising * (s + k), slope * (s + k) + rising
+        total = total + coefficient / a * power * (slope - rising * log_a)
+    return g * total
+
+
+def zeta_of_y(g: Any, x: Any, y: Any) -> Any:
+    """Returns -g x ζ(x + 1, y). Source: DLMF 25.11.17."""
+    s, q = alike(g, x, y)
+    return -g * s * lax.zeta(s + 1, q)
+
+
+# -- modified Bessel functions, scaled by exp(-|x|) ------------------------------------------------
+
+
+def asymptotic_slope(order: int, x: Any) -> Any:
+    """Returns the slope of exp(-x) I(x) for large x, to rounding.
+
+    exp(-x) I(x) ~ Σ_k (-1)^k a_k x^(-k - 1/2) / √(2π), and a_k is the product over j ≤ k of
+    (4 order² - (2j - 1)²) / 8j.
+
+    Source: DLMF 10.40.1 and 10.17.1.
+    """
+    a, coefficients = 1.0, []
+    for k in range(19):
+        coefficients.append(-a * (k + 0.5) / math.sqrt(2 * math.pi))
+        a *= -(4 * order**2 - (2 * k + 1) ** 2) / (8 * (k + 1))
+    total, inverse = lax.full_like(x, 0), 1 / x
+    for coefficient in reversed(coefficients):
+        total = total * inverse + coefficient
+    return total * inverse * lax.rsqrt(x)
+
+
+def far(x: Any) -> Any:
+    """Returns from where on the asymptotic series is exact to rounding; nearer, nothing cancels."""
+    return lax.full_like(x, 30 if x.dtype == np.float64 else 10)
+
+
+def bessel_i0e(g: Any, x: Any, z: Any) -> Any:
+    """Returns g (i1e(x) - sign(x) z). Far out these two cancel, and jax.grad loses digits."""
+    v, result = alike(g, x, z)
+    size, sign = lax.abs(v), lax.sign(v)
+    large = size > far(v)
+    tail = sign * asymptotic_slope(0, lax.select(large, size, far(v)))
+    return g * lax.select(large, tail, lax.bessel_i1e(v) - sign * result)
+
+
+def bessel_i1e(g: Any, x: Any, z: Any) -> Any:
+    """Returns g (i0e(x) - z (sign(x) + 1 / x)), 1/2 at 0. Far out see `bessel_i0e`."""
+    v, result = alike(g, x, z)
+    size, sign = lax.abs(v), lax.sign(v)
+    large, tiny = size > far(v), size < np.finfo(v.dtype).eps
+    safe = lax.select(tiny, lax.full_like(v, 1), v)
+    near = lax.bessel_i0e(v) - result * (sign + 1 / safe)
+    near = lax.select(tiny, 0.5 - 2 * sign * result, near)
+    return g * lax.select(large, asymptotic_slope(1, lax.select(large, size, far(v))), near)
+
+
+# fmt: off
+#           z =                         cotangent of x                    cotangent of y
+elementwise(lax.lgamma_p,               lambda g, x: g * lax.digamma(x))
+elementwise(lax.digamma_p,              lambda g, x: g * trigamma(x))
+elementwise(lax.polygamma_p,            missing("its order is a whole number"), polygamma_of_y)
+elementwise(lax.igamma_p,               gamma_shape,                      gamma_density)
+elementwise(lax.igammac_p,              lambda g, x, y: gamma_shape(-g, x, y),
+                                        lambda g, x, y: gamma_density(-g, x, y))
+elementwise(lax.igamma_grad_a_p,        gamma_shape_of_x,                 gamma_shape_of_y)
+elementwise(primitives.random_gamma_p,  None,                             gamma_sample)
+elementwise(lax.zeta_p,                 zeta_of_x,                        zeta_of_y)
+elementwise(lax.bessel_i0e_p,           bessel_i0e)
+elementwise(lax.bessel_i1e_p,           bessel_i1e)
+elementwise(lax.regularized_incomplete_beta_p,
+                                        beta_of_x,          beta_of_y,    beta_density)
+# fmt: on
+
+
+def polynomial(active: tuple[bool, ...], **params: Any) -> Unit:
+    """Of z = Σ c_k x^k, x gets g Σ k c_k x^(k-1), and c_k gets g x^k."""
+
+    def forward(*operands: Any) -> tuple[list, list]:
+        return [lax.polynomial_p.bind(*operands, **params)], []
+
+    def backward(operands: list, kept: list, cotangents: list) -> list:
+        (g,), (x, *coefficients) = cotangents, operands
+        slope = [k * c for k, c in enumerate(coefficients) if k] or [lax.full_like(x, 0)]
+        gradients = [g * lax.polynomial(x, slope)] if active[0] else [None]
+        for wanted in active[1:]:
+            gradients.append(g if wanted else None)
+            g = g * x
+        pairs = zip(gradients, operands, strict=True)
+        return [None if h is None else fit(h, x) for h, x in pairs]
+
+    return Unit(forward, backward, tuple(range(len(active))), (True,))
+
+
+if hasattr(lax, "polynomial_p"):  # new in jax 0.12
+    structured(lax.polynomial_p)(polynomial)
