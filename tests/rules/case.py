@@ -107,7 +107,7 @@ class Case:
         run = self.of_active(self.operands)
 
         def scalar(*values: Any) -> Any:
-            terms = [jnp.sum(jnp.sin(curved(z))) for z in run(*values)]
+            terms = [jnp.sum(jnp.sin(1.3 * curved(z) + 0.4)) for z in run(*values)]
             return sum(terms[1:], terms[0])
 
         return scalar
