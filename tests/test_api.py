@@ -231,7 +231,6 @@ def test_same_as_jax(what):
         "allow_int, a pytree",
         "value_and_grad, holomorphic",
         "jit of grad",
-        "hessian of pytrees",
         "second",
         "third, through a user's rule",
         "if and while, one way",
