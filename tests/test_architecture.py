@@ -112,7 +112,8 @@ def test_the_engine_names_no_primitive(path):
     """`engine` says how a gradient is computed; which primitives there are is said in `rules`."""
     if path.parent.name != "engine":
         return
-    spared = {"add_jaxvals_p", "Primitive"}
+    # The sum of cotangents, and the only way to make a number weak.
+    spared = {"add_jaxvals_p", "convert_element_type_p", "Primitive"}
     names = {node.attr for node in ast.walk(tree_of(path)) if isinstance(node, ast.Attribute)}
     assert not {name for name in names if name.endswith("_p")} - spared
 
@@ -174,8 +175,24 @@ def test_no_switch_and_no_silence(path):
 
 
 def test_the_engine_is_small():
-    lines = sum(p.read_text().count("\n") for p in (PACKAGE / "engine").glob("*.py"))
-    assert lines <= 1150, f"{lines} lines in the engine; about 1,000 are enough"
+    lines = sum(code_lines(tree_of(path)) for path in (PACKAGE / "engine").glob("*.py"))
+    assert lines <= 1000, f"{lines} lines of code in the engine; 1,000 are enough"
+
+
+def code_lines(tree: ast.Module) -> int:
+    """Returns how many lines hold code: no comment, no docstring, no blank line."""
+    lines = {line for node in ast.walk(tree) for line in span(node)}
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    texts = [n.body[0] for n in ast.walk(tree) if isinstance(n, documented) and ast.get_docstring(n)]
+    return len(lines - {line for text in texts for line in span(text)})
+
+
+def span(node: ast.AST) -> range:
+    """Returns the lines a statement or an expression stands on; none of a block's."""
+    if not isinstance(node, ast.expr | ast.stmt) or hasattr(node, "body"):
+        first = getattr(node, "lineno", None)
+        return range(first, first + 1) if first else range(0)
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
 def test_every_public_function_says_what_it_returns():

@@ -98,6 +98,8 @@ def pull_vjp(node: Any, cotangents: list) -> list:
     else:
         g = ct.instantiate(cotangents, node.result_avals)
     gradients = rule.bwd.call_wrapped(*rule.residuals, *g)
+    if isinstance(gradients, tuple):  # since jax 0.11 with what the rule logged
+        gradients, _ = gradients
     return [gradient if valid_jaxtype(gradient) else None for gradient in gradients]
 
 
