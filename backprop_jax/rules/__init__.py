@@ -4,7 +4,9 @@ from backprop_jax.rules import branches as branches
 from backprop_jax.rules import calls as calls
 from backprop_jax.rules import contractions as contractions
 from backprop_jax.rules import elementary as elementary
+from backprop_jax.rules import fft as fft
 from backprop_jax.rules import indexing as indexing
+from backprop_jax.rules import linalg as linalg
 from backprop_jax.rules import loops as loops
 from backprop_jax.rules import reductions as reductions
 from backprop_jax.rules import shapes as shapes

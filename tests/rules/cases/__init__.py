@@ -9,13 +9,17 @@ from tests.rules.cases import (
     contractions,
     elementary,
     indexing,
+    linalg,
     loops,
     reductions,
     shapes,
     special,
 )
 
-FILES = (elementary, special, shapes, indexing, reductions, contractions, calls, branches, loops)
+FILES = (
+    *(elementary, special, shapes, indexing, reductions),
+    *(contractions, linalg, calls, branches, loops),
+)
 CASES = [case for file in FILES for case in file.CASES]
 
 
