@@ -54,11 +54,6 @@ def sum_tiles(g: Any, x: Any, *, reps: tuple) -> Any:
     return lax.reduce_sum(lax.reshape(g, shape), tuple(range(0, len(shape), 2)))
 
 
-def unstacked(g: Any, axis: int) -> list:
-    """Returns the slices of g along an axis, without that axis."""
-    return [lax.index_in_dim(g, i, axis, keepdims=False) for i in range(g.shape[axis])]
-
-
 # fmt: off
 linear(lax.broadcast_in_dim_p,  sum_broadcast)
 linear(lax.reshape_p,           undo_reshape)
@@ -89,9 +84,12 @@ def split(g: tuple, *, axis: int) -> Any:
 
 
 @pullback(lax.stack_p)
-def stack(g: Any, *, axis: int) -> list:
+def stack(g: Any, needed: tuple, *, axis: int) -> list:
     """Each operand gets its slice of g."""
-    return unstacked(g, axis)
+    return [
+        lax.index_in_dim(g, i, axis, keepdims=False) if wanted else None
+        for i, wanted in enumerate(needed)
+    ]
 
 
 @pullback(lax.unstack_p)
