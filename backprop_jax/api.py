@@ -25,7 +25,8 @@ from backprop_jax.arguments import (
     function_name,
 )
 from backprop_jax.engine import cotangents as ct
-from backprop_jax.engine.sweep import Pullback, sweep
+from backprop_jax.engine.reverse import Pullback
+from backprop_jax.engine.sweep import sweep
 
 
 def grad(
@@ -159,7 +160,7 @@ def vjp(fun: Callable, *primals: PyTree, has_aux: bool = False) -> tuple:
 
     values, pullback = sweep(flat, leaves, [ct.is_differentiable(aval) for aval in avals])
     count, result_tree, aux_tree = structure
-    pullback = pullback._replace(outputs=pullback.outputs[:count])
+    pullback = Pullback(pullback.nodes, pullback.inputs, pullback.outputs[:count])
     result_avals = tuple(jax.typeof(value) for value in values[:count])
     pull = VJP(function_name(fun), pullback, tree, tuple(avals), result_tree, result_avals)
     result = jax.tree.unflatten(result_tree, values[:count])
@@ -168,9 +169,17 @@ def vjp(fun: Callable, *primals: PyTree, has_aux: bool = False) -> tuple:
     )
 
 
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["pullback"],
+    meta_fields=["name", "tree", "avals", "result_tree", "result_avals"],
+)
 @dataclasses.dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class VJP:
-    """The pullback that `vjp` returns: cotangent of the result → cotangents of the primals."""
+    """The pullback that `vjp` returns: cotangent of the result → cotangents of the primals.
+
+    Like `jax.vjp`'s it is a pytree, so a compiled function may return it or take it.
+    """
 
     name: str
     pullback: Pullback

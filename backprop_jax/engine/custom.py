@@ -5,6 +5,8 @@ tangents, linearly; its reverse is our own reverse pass over the rule, with the 
 recorded.
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,18 +15,16 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import set_current_trace, valid_jaxtype
 
 from backprop_jax.engine import cotangents as ct
-from backprop_jax.engine.reverse import reverse
+from backprop_jax.engine.reverse import Pullback
 
 
-class Linear(NamedTuple):
-    """A linear function on a tape: its steps and the slots of its inputs and outputs."""
-
-    nodes: list
-    inputs: list[int | None]
-    outputs: list[int | None]
-
-
-class Backward(NamedTuple):
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["residuals"],
+    meta_fields=["bwd", "symbolic_zeros"],
+)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Backward:
     """A user's reverse rule with what its forward half handed over."""
 
     bwd: Any
@@ -41,7 +41,7 @@ class UserRule(NamedTuple):
 
 def run_jvp(
     tape: Any, jvp: Any, values: Sequence, slots: Sequence, symbolic_zeros: bool
-) -> tuple[list, list[bool], Linear]:
+) -> tuple[list, list[bool], Pullback]:
     """Runs a `custom_jvp` rule at zero tangents, those of recorded operands on a linear tape.
 
     Returns the results, which of them move with the tangents, and the linear function. The
@@ -64,15 +64,12 @@ def run_jvp(
     results, tangents = outs[: len(outs) // 2], outs[len(outs) // 2 :]
     _, outputs = tape.unwrap(tangents)
     tape.invalidate()
-    return results, [slot is not None for slot in outputs], Linear(tape.nodes, inputs, outputs)
+    return results, [slot is not None for slot in outputs], Pullback(tape.nodes, inputs, outputs)
 
 
 def pull_jvp(node: Any, cotangents: list) -> list:
     """Returns the cotangents of the tangents' places: the linear function, run backwards."""
-    linear = node.kept
-    seeds = [(s, g) for s, g in zip(linear.outputs, cotangents, strict=True) if g is not None]
-    pending = reverse(linear.nodes, seeds)
-    return [None if slot is None else pending.get(slot) for slot in linear.inputs]
+    return node.kept(cotangents)
 
 
 def run_fwd(fwd: Any, values: Sequence, slots: Sequence, out_trees: Callable) -> tuple[list, list]:

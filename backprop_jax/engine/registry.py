@@ -184,8 +184,7 @@ class Structured:
 
     def pull(self, node: Any, cotangents: list) -> list:
         """Returns the cotangents of the operands, None where there is none."""
-        backward, operands, kept = node.kept
-        return backward(operands, kept, cotangents)
+        return node.kept(cotangents)
 
 
 def default_float() -> Any:

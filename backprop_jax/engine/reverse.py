@@ -1,14 +1,66 @@
 """The sweep back over a tape."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jax
 from jax.extend import source_info_util
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.errors import MissingRule
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclasses.dataclass(slots=True)
+class Pullback:
+    """The way back: maps cotangents of the results to cotangents of the operands.
+
+    It is a pytree of what its steps keep, so it may leave a compiled function or enter one.
+
+    Attributes:
+      nodes: the steps that lead from the operands to the results, and no others.
+      inputs: for every operand its slot, None where it was not recorded.
+      outputs: for every result its slot, None where it depends on no recorded operand.
+    """
+
+    nodes: list
+    inputs: list[int | None]
+    outputs: list[int | None]
+    frame: "Frame | None" = None
+
+    def __call__(self, cotangents: Sequence, postpone: bool = False) -> list:
+        """Returns the cotangent of every operand; None, here and there, for one that is zero.
+
+        `postpone`: a missing derivative is an error when what was built here is used, not before.
+        """
+        pairs = zip(self.outputs, cotangents, strict=True)
+        seeds = [(s, g) for s, g in pairs if s is not None and g is not None]
+        pending = reverse(self.nodes, seeds, postpone)
+        return [None if slot is None else pending.get(slot) for slot in self.inputs]
+
+    def tree_flatten(self) -> tuple[list, Any]:
+        """Returns what the steps keep, and the frame that is left without it."""
+        if self.frame is None:
+            empty = [dataclasses.replace(node, kept=None) for node in self.nodes]
+            self.frame = Frame(empty, self.inputs, self.outputs)
+        return [node.kept for node in self.nodes], self.frame
+
+    @classmethod
+    def tree_unflatten(cls, frame: Any, kept: Sequence) -> "Pullback":
+        """Returns the pullback of a frame, keeping these values."""
+        steps = zip(frame.nodes, kept, strict=True)
+        nodes = [dataclasses.replace(node, kept=values) for node, values in steps]
+        return cls(nodes, frame.inputs, frame.outputs, frame)
+
+
+class Frame:
+    """A pullback's steps without what they keep. Two frames are equal if they are one."""
+
+    def __init__(self, nodes: list, inputs: list, outputs: list) -> None:
+        self.nodes, self.inputs, self.outputs = nodes, inputs, outputs
 
 
 def reverse(

@@ -20,6 +20,7 @@ from jax.extend.core import (
     set_current_trace,
     unsafe_am_i_under_a_jit_DO_NOT_USE,
 )
+from jax.tree_util import Partial
 
 from backprop_jax.engine import custom
 from backprop_jax.engine.cotangents import is_differentiable
@@ -189,7 +190,7 @@ class Tape(Trace):
         operands_kept = [values[i] for i in unit.keeps]
         if self.linear:
             self.check_linear(operands_kept, operands, results)
-        kept = unit.backward, operands_kept, kept
+        kept = Partial(unit.backward, operands_kept, kept)
         return self.add(primitive, {}, rule, operands, results, kept, unit.moving)
 
     def check_linear(self, kept: Sequence, operands: tuple[list, list], results: Sequence) -> None:
