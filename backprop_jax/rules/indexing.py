@@ -148,14 +148,89 @@ def scatter_mul(
     unique_indices: bool,
     mode: Any,
 ) -> tuple:
-    """A place is multiplied by its updates, and so is its cotangent; an update by the place."""
+    """A place is multiplied by its updates, and so is its cotangent.
+
+    An update gets g times the place and all other updates of it. jax.grad wants
+    unique_indices=True, where there is no other.
+    """
     options = {"indices_are_sorted": indices_are_sorted, "unique_indices": unique_indices}
-    of_x = lax.scatter_mul(g, i[0], w, dimension_numbers, mode=mode, **options)
+    numbers = dimension_numbers
+    of_x = None
+    if needed[0]:
+        of_x = lax.scatter_mul(g, i[0], w, numbers, mode=mode, **options)
     if not needed[2]:
         return of_x, None, None
+    of_w = read_where_written(g * x, i[0], w, numbers, mode=mode, **options)
     if not unique_indices:
-        return of_x, None, missing("updates of one place may meet unless unique_indices=True")
-    return of_x, None, read_where_written(g * x, i[0], w, dimension_numbers, mode=mode, **options)
+        number = lax.reshape(lax.iota(np.dtype("int32"), x.size) + 1, x.shape)  # 0: dropped
+        places = read_where_written(number, i[0], w, numbers, mode=mode, **options)
+        of_w = of_w * product_of_others(w, places)
+    return of_x, None, of_w
 
 
-dear_to_recompute(lax.scatter_p, lax.scatter_add_p, lax.scatter_sub_p, lax.scatter_mul_p)
+def product_of_others(x: Any, places: Any) -> Any:
+    """Returns for every x the product of all others of the same place; zeros need no care.
+
+    In the order of the places it is that of those before times that of those after.
+    """
+    rows = (lax.reshape(v, (x.size,)) for v in (places, x, lax.iota(np.dtype("int32"), x.size)))
+    places, factors, home = lax.sort(tuple(rows), num_keys=1)
+    others = product_before(factors, places, 1) * product_before(factors, places, -1)
+    return lax.reshape(lax.sort((home, others), num_keys=1)[1], x.shape)
+
+
+def product_before(x: Any, places: Any, step: int) -> Any:
+    """Returns for every x the product of those before it of the same place; after, if step is -1.
+
+    After t rounds x holds the product of 2^t of them, or of all there are.
+    """
+
+    def moved(x: Any, fill: int, by: int) -> Any:
+        return lax.pad(x, lax.full((), fill, x.dtype), [(by, -by, 0)])
+
+    def multiplied(x: Any, by: int) -> Any:
+        return lax.select(places == moved(places, -1, by), moved(x, 1, by), lax.full_like(x, 1))
+
+    distance = 1
+    while distance < x.size:
+        x = x * multiplied(x, step * distance)
+        distance *= 2
+    return multiplied(x, step)
+
+
+def scatter_extremum(
+    g: Any,
+    x: Any,
+    i: tuple,
+    w: Any,
+    z: Any,
+    needed: tuple,
+    *,
+    dimension_numbers: Any,
+    indices_are_sorted: bool,
+    unique_indices: bool,
+    mode: Any,
+) -> tuple:
+    """Returns equal shares of g for what was there and the updates, wherever they are the result.
+
+    jax.grad reads with indices it was told to drop.
+    """
+    options = {"indices_are_sorted": indices_are_sorted, "unique_indices": unique_indices}
+    numbers = dimension_numbers
+    result = read_where_written(z, i[0], w, numbers, mode=mode, **options)
+    stayed, came = (lax.convert_element_type(v, x.dtype) for v in (x == z, w == result))
+    count = lax.scatter_add(stayed, i[0], came, numbers, mode=mode, **options)
+    share = g / lax.max(count, lax.full_like(count, 1))
+    of_x = stayed * share if needed[0] else None
+    if not needed[2]:
+        return of_x, None, None
+    return of_x, None, came * read_where_written(share, i[0], w, numbers, mode=mode, **options)
+
+
+pullback(lax.scatter_max_p)(scatter_extremum)
+pullback(lax.scatter_min_p)(scatter_extremum)
+
+dear_to_recompute(
+    *(lax.scatter_p, lax.scatter_add_p, lax.scatter_sub_p),
+    *(lax.scatter_mul_p, lax.scatter_max_p, lax.scatter_min_p),
+)

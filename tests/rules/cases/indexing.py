@@ -64,8 +64,16 @@ CASES = [
     Case("scatter",              lambda x, y, i: x.at[i].set(y),                     [(3, 2), (2,), ()], (REAL, REAL, integers(3)), "a run-time place"),
     Case("select_n",             lambda m, x, y: jnp.where(m, x, y),                 [(3,), (3,), (3,)], (BOOL, REAL, REAL), "a mask"),
     Case("scatter-mul",          written("multiply", np.array([2, 0]), unique_indices=True), [(3,), (2,)], POSITIVE, "said to be unique"),
+    Case("scatter-mul",          written("multiply"),                                [(3,), (3,)], REAL, "one place twice", jax_fails="wants unique indices"),
+    Case("scatter-mul",          written("multiply"),                                [(3, 2), (3, 2)], REAL, "one row twice", jax_fails="wants unique indices"),
+    Case("scatter-mul",          written("multiply", OUTSIDE, mode="drop"),          [(3,), (4,)], REAL, "drop", jax_fails="wants unique indices"),
+    Case("scatter-mul",          written("multiply", np.array([0, 0, 0, 0])),        [(3,), (4,)], REAL, "one place only", jax_fails="wants unique indices"),
+    Case("scatter-mul",          lambda x, y: x.at[ROWS].multiply(y * (y > 0)),      [(3,), (3,)], REAL, "zeros", jax_fails="wants unique indices"),
     Case("scatter-max",          written("max", np.array([2, 0])),                   [(3,), (2,)], REAL),
     Case("scatter-max",          written("max"),                                     [(3,), (3,)], REAL, "one place twice"),
+    Case("scatter-max",          written("max", OUTSIDE, mode="drop"),               [(3,), (4,)], REAL, "drop", jax_fails="counts what was dropped"),
+    Case("scatter-max",          written("max", OUTSIDE, mode="clip"),               [(3,), (4,)], REAL, "clip", jax_fails="reads where nothing was written"),
     Case("scatter-min",          written("min", np.array([2, 0])),                   [(3,), (2,)], REAL),
+    Case("scatter-min",          written("min"),                                     [(3, 2), (3, 2)], REAL, "one row twice"),
 ]
 # fmt: on
