@@ -210,6 +210,8 @@ piecewise_constant(
     lax.floor_p, lax.ceil_p, lax.round_p, lax.nextafter_p, lax.is_finite_p, lax.stop_gradient_p,
     lax.eq_p, lax.ne_p, lax.lt_p, lax.le_p, lax.gt_p, lax.ge_p, lax.eq_to_p, lax.le_to_p,
     lax.lt_to_p, lax.argmax_p, lax.argmin_p,
+    # The same bits read as another type: nobody means their slope. As in JAX.
+    lax.bitcast_convert_type_p,
 )
 # fmt: on
 

@@ -4,9 +4,10 @@
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from tests.rules.case import COMPLEX, Case
+from tests.rules.case import COMPLEX, REAL, Case, Domain
 
 
 def dot(contract: tuple, batch: tuple = ((), ()), **options: object) -> Callable:
@@ -23,6 +24,16 @@ def conv(stride: object, padding: object, layout: object = None, **options: obje
 
 LAST = ("NHWC", "HWIO", "NHWC")
 MIXED = ("HNWC", "OHWI", "CWNH")
+
+#: Rows of each of two groups.
+SIZES = Domain(lambda rng, shape: np.array([2, 4], np.int32))
+
+
+def ragged(dims: tuple, row: int, group: tuple) -> Callable:
+    """Returns a ragged product, its dimension numbers given."""
+    numbers = lax.RaggedDotDimensionNumbers(dims, [row], group)
+    return lambda x, y, sizes: lax.ragged_dot_general(x, y, sizes, numbers)
+
 
 # fmt: off
 CASES = [
@@ -57,5 +68,9 @@ CASES = [
     Case("conv_general_dilated", conv((2, 2), "SAME", LAST, batch_group_count=2), [(2, 4, 4, 2), (2, 2, 2, 4)], note="2-D, batch groups, stride"),
     Case("conv_general_dilated", lambda x, y: lax.conv_transpose(x, y, (2, 2), "SAME"), [(1, 2, 3, 2), (3, 3, 2, 2)], note="2-D, transposed"),
     Case("conv_general_dilated", conv((1,), "VALID"),                   [(1, 1, 4), (1, 1, 2)],       COMPLEX, "of complex numbers", ("complex64",)),
+    # -- ragged ----------------------------------------------------------------------
+    Case("ragged_dot_general", lax.ragged_dot,                     [(6, 3), (2, 3, 4), (2,)], (REAL, REAL, SIZES), jax_fails="no second derivative"),
+    Case("ragged_dot_general", ragged((((0,), (0,)), ((), ())), 0, ()),              [(6, 3), (6, 4), (2,)], (REAL, REAL, SIZES), "groups along the sum", dtypes=("float32",), jax_fails="no rule"),
+    Case("ragged_dot_general", ragged((((1, 2), (1, 0)), ((), ())), 0, (2,)),        [(6, 3, 2), (2, 3, 2, 4), (2,)], (REAL, REAL, SIZES), "two sums", dtypes=("float32",), jax_fails="no second derivative"),
 ]
 # fmt: on

@@ -1,6 +1,7 @@
 # ruff: noqa: E501 (rows of a table stay rows)
 """Cases of functions applied place by place."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -118,6 +119,10 @@ CASES = [
     Case("reduce_precision", lambda x: lax.reduce_precision(x, 5, 10), [(3,)],     REAL,     has_slope=False, rounding=2e-3),
     Case("add_any",      primitives.add_jaxvals_p.bind,      [(3,), (3,)],         REAL),
     Case("copy",         jnp.copy,                           [(3,)],               REAL),
+    Case("device_put",   lambda x: jax.device_put(x * x),    [(3,)],               REAL),
+    Case("device_put",   lambda x: jax.device_put(x, jax.devices()[0]), [(3,)],    REAL,     "on a device"),
+    Case("sharding_constraint", lambda x: lax.with_sharding_constraint(x, jax.sharding.SingleDeviceSharding(jax.devices()[0])), [(3,)], REAL),
+    Case("bitcast_convert_type", lambda x: x * lax.bitcast_convert_type(x, "float64"), [(3,)], REAL, "to itself: no slope", dtypes=(), has_slope=False),
     Case("stop_gradient", lambda x: x * lax.stop_gradient(x), [(3,)],              REAL,     has_slope=False),
     Case("optimization_barrier", lambda x, y: lax.optimization_barrier((x * y, y)), [(3,), (2, 3)], REAL),
     # -- complex ---------------------------------------------------------------------

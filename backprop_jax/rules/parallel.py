@@ -1,0 +1,116 @@
+"""Functions that speak to other instances of the program along a named axis, and to devices.
+
+The cotangent of a value that all instances have is the sum of what each of them says of it: so it
+is in JAX, where a psum is a sum and a copy to all, and its way back another.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.extend.core import primitives
+
+from backprop_jax.engine.registry import linear, pullback
+from backprop_jax.rules.reductions import spread
+
+# It has no public name.
+reduce_scatter_p = (
+    jax.make_jaxpr(lambda x: lax.psum_scatter(x, "i"), axis_env=[("i", 1)])(np.zeros(1))
+    .eqns[0]
+    .primitive
+)
+
+
+def sum_again(g: Any, x: Any, *, axes: tuple, axis_index_groups: Any) -> Any:
+    """Returns the sum of g over the named axes, copied along those with a number."""
+    numbered = tuple(axis for axis in axes if isinstance(axis, int))
+    named = tuple(axis for axis in axes if not isinstance(axis, int))
+    g = spread(g, x, numbered) if numbered else g
+    return lax.psum(g, named, axis_index_groups=axis_index_groups) if named else g
+
+
+def shared_extremum(g: Any, x: Any, z: Any, *, axes: tuple, axis_index_groups: Any) -> Any:
+    """Returns equal shares of g for the instances that hold the extremum. jax.grad has no rule."""
+    held = lax.convert_element_type(x == z, x.dtype)
+    total, count = (lax.psum(v, axes, axis_index_groups=axis_index_groups) for v in (g, held))
+    return held * (total / count)
+
+
+def send_back(g: Any, *, axis_name: Any, perm: tuple) -> Any:
+    """Returns g where it came from."""
+    return lax.ppermute(g, axis_name, [(target, source) for source, target in perm])
+
+
+def sum_gathered(
+    g: Any, *, all_gather_dimension: int, axis_name: Any, axis_index_groups: Any, tiled: bool
+) -> Any:
+    """Returns the sum of what all instances say of this one's piece."""
+    return lax.psum_scatter(
+        g,
+        axis_name,
+        scatter_dimension=all_gather_dimension,
+        axis_index_groups=axis_index_groups,
+        tiled=tiled,
+    )
+
+
+def gather_scattered(
+    g: Any, *, scatter_dimension: int, axis_name: Any, axis_index_groups: Any, tiled: bool
+) -> Any:
+    """Returns the pieces of all instances, together."""
+    return lax.all_gather(
+        g, axis_name, axis=scatter_dimension, axis_index_groups=axis_index_groups, tiled=tiled
+    )
+
+
+def exchange_back(
+    g: Any,
+    *,
+    axis_name: Any,
+    split_axis: int,
+    concat_axis: int,
+    axis_index_groups: Any,
+    tiled: bool,
+) -> Any:
+    """Returns the pieces, given back."""
+    return lax.all_to_all(
+        g,
+        axis_name,
+        split_axis=concat_axis,
+        concat_axis=split_axis,
+        axis_index_groups=axis_index_groups,
+        tiled=tiled,
+    )
+
+
+def constrained(
+    g: Any, *, sharding: Any, layout: Any, context_mesh: Any, unconstrained_dims: Any
+) -> Any:
+    """Returns g, laid out as the value is."""
+    return primitives.sharding_constraint_p.bind(
+        g,
+        sharding=sharding,
+        layout=layout,
+        context_mesh=context_mesh,
+        unconstrained_dims=unconstrained_dims,
+    )
+
+
+# fmt: off
+linear(lax.psum_p,                      sum_again)
+linear(lax.ppermute_p,                  send_back)
+linear(lax.all_gather_p,                sum_gathered)
+linear(reduce_scatter_p,                gather_scattered)
+linear(lax.all_to_all_p,                exchange_back)
+pullback(lax.pmax_p)(shared_extremum)
+pullback(lax.pmin_p)(shared_extremum)
+linear(primitives.sharding_constraint_p, constrained)
+# fmt: on
+
+
+@pullback(primitives.device_put_p)
+def device_put(g: tuple, *, devices: tuple, srcs: tuple, copy_semantics: tuple) -> list:
+    """A value put somewhere else; its cotangent is put back to where the value was told to be."""
+    params = {"devices": srcs, "srcs": devices, "copy_semantics": copy_semantics}
+    return primitives.device_put_p.bind(*g, **params)
