@@ -79,14 +79,14 @@ class Split:
         """Returns the variables that are zero when these cotangents are.
 
         The way back is linear in the cotangents: an equation gives zero if all that it reads of
-        what depends on them is zero.
+        what depends on them is zero. A comparison of cotangents is no number, so it is never zero.
         """
         zero = set(absent)
         moving = depending_on([v for v in self.cotangents if v is not None], self.joint.jaxpr.eqns)
         for equation in self.joint.jaxpr.eqns if zero else ():
             read = moving.intersection(variables(equation.invars))
             if read and read <= zero:
-                zero.update(equation.outvars)
+                zero.update(v for v in equation.outvars if ct.is_differentiable(v.aval))
         return zero
 
     def unit(self) -> Unit:
