@@ -3,6 +3,7 @@
 from backprop_jax.rules import branches as branches
 from backprop_jax.rules import calls as calls
 from backprop_jax.rules import contractions as contractions
+from backprop_jax.rules import decompositions as decompositions
 from backprop_jax.rules import elementary as elementary
 from backprop_jax.rules import fft as fft
 from backprop_jax.rules import indexing as indexing

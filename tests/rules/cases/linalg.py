@@ -47,6 +47,25 @@ def fft(kind: str, *lengths: int) -> Callable:
     return lambda x: lax.fft(x, kind, lengths)
 
 
+def moduli(z: Any) -> Any:
+    """Returns what the phases of singular vectors do not matter to."""
+    return [jnp.abs(each) for each in z]
+
+
+def invariant_svd(x: Any) -> Any:
+    """Returns what does not depend on the basis that full matrices add."""
+    u, s, vh = linalg.svd(x)
+    rest = vh[len(s) :]
+    return u, s, vh[: len(s)], rest.T @ rest
+
+
+def invariant_qr(x: Any) -> Any:
+    """Returns what does not depend on the basis that full matrices add."""
+    q, r = linalg.qr(x)
+    rest = q[:, x.shape[1] :]
+    return q[:, : x.shape[1]], r, rest @ rest.T
+
+
 def matrix_free(x: Any, y: Any) -> Any:
     """Solves with a matrix given as a function of two arrays, with tuples for vectors."""
     a = positive(x)
@@ -127,6 +146,39 @@ CASES = [
     Case("custom_linear_solve", symmetric,                                      [(3, 3), (3,)],         REAL,    "symmetric", ()),
     Case("custom_linear_solve", matrix_free,                                    [(3, 3), (3,)],         REAL,    "of tuples", ()),
     Case("custom_linear_solve", root,                                           [(3,), (3,)],           REAL,    "custom_root", ()),
+    # -- orthogonal factors ----------------------------------------------------------
+    Case("qr",               lambda x: linalg.qr(x, full_matrices=False),       [(3, 3)],    REAL,    dtypes=SHORT),
+    Case("qr",               lambda x: linalg.qr(x, full_matrices=False),       [(2, 4, 2)], REAL,    "tall, batched", SHORT),
+    Case("qr",               lambda x: linalg.qr(x, full_matrices=False),       [(2, 4)],    REAL,    "wide", SHORT),
+    Case("qr",               lambda x: linalg.qr(x, full_matrices=False),       [(4, 3)],    COMPLEX, "of complex numbers", SHORT_COMPLEX),
+    Case("qr",               lambda x: linalg.qr(x, full_matrices=False, pivoting=True)[:2], [(4, 3)], REAL, "pivoting", SHORT),
+    Case("qr",               invariant_qr,                                      [(4, 2)],    REAL,    "full matrices", SHORT, jax_fails="it takes a basis for what LAPACK makes of it"),
+    # -- eigenvectors ----------------------------------------------------------------
+    Case("eigh",             lambda x: linalg.eigh(x),                          [(3, 3)],    REAL,    dtypes=SHORT),
+    Case("eigh",             lambda x: linalg.eigh(x),                          [(2, 2, 2)], REAL,    "batched", SHORT),
+    Case("eigh",             lambda x: linalg.eigh(x),                          [(3, 3)],    COMPLEX, "of complex numbers", SHORT_COMPLEX, has_slope=False),
+    Case("eigh",             lambda x: moduli(linalg.eigh(x)),                  [(3, 3)],    COMPLEX, "of complex numbers, moduli", SHORT_COMPLEX),
+    Case("eigh",             lambda x: linalg.eigh(x, lower=False, symmetrize_input=False), [(3, 3)], REAL, "of the upper triangle", SHORT, jax_fails="it says that it reads both triangles"),
+    Case("eigh",             jnp.linalg.eigvalsh,                               [(3, 3)],    REAL,    "eigenvalues", SHORT),
+    Case("eig",              lambda x: linalg.eig(x, compute_left_eigenvectors=False, enable_eigvec_derivs=True), [(3, 3)], REAL, dtypes=SHORT),
+    Case("eig",              lambda x: linalg.eig(x, enable_eigvec_derivs=True), [(3, 3)],   COMPLEX, "of complex numbers, left and right", SHORT_COMPLEX),
+    Case("eig",              lambda x: linalg.eig(x, compute_right_eigenvectors=False, enable_eigvec_derivs=True), [(2, 2, 2)], COMPLEX, "of complex numbers, left, batched", SHORT_COMPLEX),
+    Case("eig",              jnp.linalg.eigvals,                                [(3, 3)],    REAL,    "eigenvalues", SHORT, jax_fails="it has no second order"),
+    Case("eig",              jnp.linalg.eig,                                    [(3, 3)],    REAL,    "numpy", SHORT, jax_fails="it asks for a flag that numpy's eig has not"),
+    Case("svd",              lambda x: linalg.svd(x, full_matrices=False),      [(3, 3)],    REAL,    dtypes=SHORT),
+    Case("svd",              lambda x: linalg.svd(x, full_matrices=False),      [(4, 2)],    REAL,    "tall", SHORT),
+    Case("svd",              lambda x: linalg.svd(x, full_matrices=False),      [(2, 2, 3)], REAL,    "wide, batched", SHORT),
+    Case("svd",              lambda x: linalg.svd(x, full_matrices=False),      [(4, 3)],    COMPLEX, "of complex numbers", SHORT_COMPLEX, has_slope=False),
+    Case("svd",              lambda x: moduli(linalg.svd(x, full_matrices=False)), [(3, 4)], COMPLEX, "of complex numbers, moduli", SHORT_COMPLEX),
+    Case("svd",              lambda x: linalg.svd(x, compute_uv=False),         [(3, 4)],    REAL,    "singular values", SHORT),
+    Case("svd",              lambda x: jnp.linalg.norm(x, "nuc"),               [(4, 3)],    COMPLEX, "nuclear norm", SHORT_COMPLEX),
+    Case("svd",              invariant_svd,                                     [(2, 4)],    REAL,    "full matrices", SHORT, jax_fails=NO_JAX),
+    Case("svd",              jnp.linalg.pinv,                                   [(4, 2)],    REAL,    "pinv", SHORT),
+    # -- without a rule: fine where none is needed -------------------------------------
+    Case("schur",            lambda x: x * (linalg.schur(x)[0] > 0),            [(3, 3)],    REAL,    dtypes=SHORT, jax_fails=NO_JAX),
+    Case("hessenberg",       lambda x: x * (linalg.hessenberg(x)[0] > 0),       [(3, 3)],    REAL,    dtypes=SHORT, jax_fails=NO_JAX),
+    Case("tridiagonal",      lambda x: x * (linalg.tridiagonal(x, lower=True)[0] > 0),      [(3, 3)],    REAL,    dtypes=SHORT, jax_fails=NO_JAX),
+    Case("ormqr",            lambda x: x * (linalg.ormqr(x, x[0], x) > 0),      [(3, 3)],    REAL,    dtypes=SHORT, jax_fails=NO_JAX),
     # -- Fourier transforms ----------------------------------------------------------
     Case("fft",              fft("fft", 4),                                     [(2, 4)],    COMPLEX, dtypes=SHORT_COMPLEX),
     Case("fft",              fft("ifft", 2, 3),                                 [(2, 3)],    COMPLEX, "inverse, 2-D", SHORT_COMPLEX),

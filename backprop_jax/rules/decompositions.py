@@ -1,0 +1,260 @@
+"""Decompositions of a matrix into factors with orthogonal columns: QR, eigenvectors, SVD.
+
+Written for the textbook's pairing, ḡ = conj(g); see `matrices`. Eigenvectors of equal eigenvalues
+are an arbitrary choice, and so are singular vectors: see `gauge`.
+"""
+
+from typing import Any
+
+import numpy as np
+from jax import lax
+
+from backprop_jax.engine.registry import Missing, dear_to_recompute, missing, pullback
+from backprop_jax.rules import matrices as m
+from backprop_jax.rules.elementary import is_complex
+from backprop_jax.rules.gauge import is_small, nan_unless, of_spectrum, quotient
+from backprop_jax.rules.matrices import adjoint, conjugate, product, transposed
+
+PARTIAL = "a part of the spectrum alone has a derivative that needs the rest of it"
+
+
+def is_partial(subset_by_index: tuple | None, size: int) -> bool:
+    """Returns whether only some of the eigenvalues or singular values were asked for."""
+    return subset_by_index is not None and tuple(subset_by_index) != (0, size)
+
+
+@pullback(lax.linalg.eigh_p)
+def eigh(
+    g: tuple, z: tuple, avals: list, *, lower: bool, subset_by_index: tuple | None
+) -> Any | Missing:
+    """Factors: x v = v diag(w), v unitary, w real; of x only one triangle is read.
+
+    With p = vᴴ dx v, dw is the diagonal of p, and dv = v (f ∘ p) for f_ij = 1 / (w_j - w_i), 0 for
+    i = j. As p is Hermitian, only the skew part of vᴴ v̄ counts:
+
+        s = v [diag(w̄) + f ∘ (vᴴ v̄ - (vᴴ v̄)ᴴ) / 2] vᴴ
+
+    Source: Giles 2008, Oxford NA-08/01, section 3.1.
+    """
+    if is_partial(subset_by_index, avals[0].shape[-1]):
+        return missing(PARTIAL)
+    (of_v, of_w), (v, w) = g, z
+    a = product(adjoint(v), conjugate(of_v))
+    inner = of_spectrum(a, of_w, w, lax.full_like(w, np.inf), a)
+    s = product(product(v, inner), adjoint(v))
+    return conjugate(m.triangle(2 * s, lower))
+
+
+@pullback(lax.linalg.svd_p)
+def svd(
+    g: tuple,
+    x: Any,
+    z: Any,
+    *,
+    full_matrices: bool,
+    compute_uv: bool,
+    subset_by_index: tuple | None,
+    algorithm: Any = None,
+) -> Any | Missing:
+    """Factors: x = u diag(s) vᴴ, u and v with orthonormal columns.
+
+    With p = uᴴ dx v, ds is the real diagonal of p; a = uᴴ ū and b = vᴴ v̄ act by their skew parts,
+    their sum over differences of singular values, their difference over sums:
+
+        x̄ = u [diag(s̄) + (a + b)_skew / (s_j - s_i) + (a - b)_skew / (s_j + s_i)] vᴴ
+            + (1 - u uᴴ) ū s⁻¹ vᴴ + u s⁻¹ v̄ᴴ (1 - v vᴴ)
+
+    skew meaning half of a - aᴴ. Phases may go from u to v; u is given them, as in JAX: on the
+    diagonal, a + b is over 2 s_i. The columns n that `full_matrices` adds to u are a basis of what
+    is left, moved by dn = -u duᴴ n alone; so ū takes -n n̄ᴴ u from them.
+
+    Source: Townsend 2016, "Differentiating the singular value decomposition"; Wan and Zhang 2019,
+    arXiv:1909.02659, for complex matrices.
+    """
+    height, width = x.shape[-2:]
+    k = min(height, width)
+    if is_partial(subset_by_index, k):
+        return missing(PARTIAL)
+    if not compute_uv:
+        u, _, vh = lax.linalg.svd(x, full_matrices=False, algorithm=algorithm)
+        scaled = u * m.row(lax.convert_element_type(g[0], u.dtype))
+        return conjugate(product(scaled, vh))
+    (of_s, of_u, of_vh), (s, u, vh) = g, z
+    of_u, of_v, v = conjugate(of_u), transposed(of_vh), adjoint(vh)
+    if full_matrices and height > k:
+        u, of_u = without_rest(u, of_u, k)
+    if full_matrices and width > k:
+        v, of_v = without_rest(v, of_v, k)
+    a, b = product(adjoint(u), of_u), product(adjoint(v), of_v)
+    unit = lax.abs(a) + lax.abs(b)
+    inner = of_spectrum(a + b, of_s, s, 2 * s, unit)
+    skew = (a - b - adjoint(a - b)) / 2
+    inner = inner + quotient(skew, m.row(s) + m.column(s), s, unit)
+    of_x = product(u, inner)
+    if height > k:
+        of_x = of_x + quotient(of_u - product(u, a), m.row(s), s, of_u)
+    of_x = product(of_x, adjoint(v))
+    if width > k:
+        rest = quotient(of_v - product(v, b), m.row(s), s, of_v)
+        of_x = of_x + product(u, adjoint(rest))
+    return conjugate(of_x)
+
+
+def without_rest(u: Any, of_u: Any, k: int) -> tuple[Any, Any]:
+    """Returns the first k columns of u with the cotangent they get from all of them.
+
+    The others, n, are any orthonormal basis of what is left: what n̄ says of turning them must
+    vanish, or there is no derivative.
+    """
+    n, of_n = (m.columns(each, k, each.shape[-1]) for each in (u, of_u))
+    u, of_u = m.columns(u, 0, k), m.columns(of_u, 0, k)
+    turned = product(adjoint(n), of_n)
+    of_u = of_u - product(n, product(adjoint(of_n), u))
+    return u, of_u + nan_unless(is_small(turned - adjoint(turned), turned), u)
+
+
+@pullback(lax.linalg.qr_p)
+def qr(g: tuple, z: tuple, *, pivoting: bool, full_matrices: bool) -> Any:
+    """Factors: x p = q r, q with orthonormal columns, r upper triangular with a real diagonal.
+
+    With x = q r, dx = dq r + q dr. What is known of a = r r̄ᴴ - q̄ᴴ q is its skew part, and
+
+        x̄ = q r̄ + [(1 - q qᴴ) q̄ + q Φ(a - aᴴ)] r⁻ᴴ,
+
+    Φ keeping the lower triangle and halving the diagonal. A wide r has a square and columns beside
+    it, which q r̄ alone is for. The columns that `full_matrices` adds to q are an arbitrary basis,
+    as in `svd`. Rows of zeros end r if the last columns of x depend on the others, and then the
+    columns of q there are arbitrary: a quotient of zeros is 0.
+
+    Source: Roberts and Roberts 2020, arXiv:2009.10071, rearranged; the same for complex matrices.
+    """
+    (of_q, of_r), (q, r) = g[:2], z[:2]
+    of_q, of_r = conjugate(of_q), conjugate(of_r)
+    height, width = q.shape[-2], r.shape[-1]
+    k = min(height, width)
+    if full_matrices and height > width:
+        q, of_q = without_rest(q, of_q, k)
+        r, of_r = m.rows(r, 0, k), m.rows(of_r, 0, k)
+    r, of_r = m.upper(r), m.upper(of_r)
+    qq = product(adjoint(q), of_q)
+    a = product(r, adjoint(of_r)) - adjoint(qq)
+    inner = product(q, m.half_lower(a - adjoint(a)))
+    if height > k:
+        inner = inner + (of_q - product(q, qq))
+    square = r if width == k else m.columns(r, 0, k)
+    inner, square = without_zero_rows(inner, r, square, of_q)
+    of_square = m.solve_with(square, inner, False, transpose_a=True, conjugate_a=True)
+    of_x = product(q, of_r)
+    if width == k:
+        of_x = of_x + of_square
+    else:
+        of_x = m.beside(m.columns(of_x, 0, k) + of_square, m.columns(of_x, k, width))
+    of_x = conjugate(of_x)
+    if not pivoting:
+        return of_x
+    return transposed(m.permuted_rows(transposed(of_x), m.inverse_permutation(z[2])))
+
+
+def without_zero_rows(inner: Any, r: Any, square: Any, unit: Any) -> tuple[Any, Any]:
+    """Returns what to divide by what, the rows of zeros of r taken out where nothing asks for them.
+
+    There the divisor gets 1 on its diagonal, and the dividend is 0.
+    """
+    size = lax.reduce_max(lax.stop_gradient(lax.abs(r)), (r.ndim - 1,))
+    asked = lax.reduce_max(lax.stop_gradient(lax.abs(inner)), (inner.ndim - 2,))
+    neither = is_small(m.row(size), r) & is_small(m.row(asked), unit)
+    keep = lax.select(
+        neither, lax.full(neither.shape, 0, r.dtype), lax.full(neither.shape, 1, r.dtype)
+    )
+    neither = lax.broadcast_in_dim(neither, inner.shape, tuple(range(inner.ndim)))
+    inner = lax.select(neither, lax.full_like(inner, 0), inner / keep)
+    return inner, square + m.diagonal_matrix(lax.reshape(1 - keep, size.shape), r.dtype)
+
+
+@pullback(lax.linalg.eig_p)
+def eig(
+    g: tuple,
+    x: Any,
+    z: Any,
+    *,
+    compute_left_eigenvectors: bool,
+    compute_right_eigenvectors: bool,
+    implementation: Any = None,
+) -> Any:
+    """Eigenvalues w, and vectors of length 1 whose largest element is real: x v = v diag(w).
+
+    The left ones are the right ones of xᴴ, whose eigenvalues are conj(w).
+    """
+    if not (compute_left_eigenvectors or compute_right_eigenvectors):
+        w, v = lax.linalg.eig(
+            x,
+            compute_left_eigenvectors=False,
+            enable_eigvec_derivs=True,
+            implementation=implementation,
+        )
+        return real_if(of_eigen(g[0], None, w, v), x)
+    parts = []
+    of_w, w = g[0], z[0]
+    if compute_right_eigenvectors:
+        parts.append(of_eigen(of_w, g[-1], w, z[-1]))
+    if compute_left_eigenvectors:
+        of_w = None if compute_right_eigenvectors else lax.conj(of_w)
+        parts.append(adjoint(of_eigen(of_w, g[1], lax.conj(w), z[1])))
+    return real_if(sum(parts[1:], parts[0]), x)
+
+
+def of_eigen(of_w: Any, of_v: Any, w: Any, v: Any) -> Any:
+    """Returns the cotangent of x, x v = v diag(w), from those of w and of v; either may be None.
+
+    With p = v⁻¹ dx v, dw is the diagonal of p, and dv = u + v diag(c), where u = v (f ∘ p),
+    f_ij = 1 / (w_j - w_i), 0 for i = j. The length and the real element k of v_j fix
+
+        c_j = -Re(v_jᴴ u_j) - i Im(u_kj) / v_kj.
+
+    So with t_j = Σ_i g_ij v_ij, u gets g_ij - Re(t_j) conj(v_ij) - [i = k] i Im(t_j) / v_kj.
+
+    Source: Giles 2008, Oxford NA-08/01, section 3.1, for p; JAX, issue 2748, for c.
+    """
+    inner = None if of_w is None else m.diagonal_matrix(of_w, v.dtype)
+    if of_v is not None:
+        axis = v.ndim - 2
+        size = lax.abs(v)
+        place = lax.argmax(size, axis, np.int32)
+        is_k = lax.broadcasted_iota(np.int32, v.shape, axis) == m.row(place)
+        t = m.row(lax.reduce_sum(of_v * v, (axis,)))
+        turn = lax.complex(lax.full_like(lax.real(t), 0), lax.imag(t)) / v
+        of_u = of_v - lax.real(t) * lax.conj(v) - lax.select(is_k, turn, lax.full_like(v, 0))
+        a = product(transposed(v), of_u)
+        gap = m.row(w) - m.column(w)
+        gap = lax.select(m.on_diagonal(gap), lax.full_like(gap, np.inf), gap)
+        of_p = quotient(a, gap, w, of_u)
+        inner = of_p if inner is None else inner + of_p
+    return m.solve(transposed(v), product(inner, transposed(v)))
+
+
+def real_if(of_x: Any, x: Any) -> Any:
+    """Returns the part of a cotangent that x, if real, can get."""
+    return of_x if is_complex(x) else lax.real(of_x)
+
+
+def unwritten(g: Any, needed: tuple) -> list[Missing]:
+    """Says that a rule is missing: equal eigenvalues and blocks of two make it a long one."""
+    del g
+    reason = "its derivative is not written; eigh, eig, qr and svd have one"
+    return [missing(reason)] * len(needed)
+
+
+pullback(lax.linalg.schur_p)(unwritten)
+pullback(lax.linalg.hessenberg_p)(unwritten)
+pullback(lax.linalg.tridiagonal_p)(unwritten)
+pullback(lax.linalg.ormqr_p)(unwritten)
+dear_to_recompute(
+    lax.linalg.eigh_p,
+    lax.linalg.svd_p,
+    lax.linalg.qr_p,
+    lax.linalg.eig_p,
+    lax.linalg.schur_p,
+    lax.linalg.hessenberg_p,
+    lax.linalg.tridiagonal_p,
+    lax.linalg.ormqr_p,
+)

@@ -1,0 +1,165 @@
+"""Decompositions where they are an arbitrary choice: right if the loss does not depend on it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import jax.scipy.linalg as sla
+import numpy as np
+import pytest
+from jax import lax
+
+import backprop_jax as bp
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+RNG = np.random.default_rng(0)
+H = RNG.normal(size=(4, 4))
+Q = np.linalg.qr(RNG.normal(size=(4, 4)))[0]
+P = np.linalg.qr(RNG.normal(size=(4, 4)))[0]
+PAIR = Q @ np.diag([1.0, 1.0, 2.0, 3.5]) @ Q.T  # two equal eigenvalues
+TWICE = P @ np.diag([1.0, 1.0, 2.0, 2.0]) @ Q.T  # two pairs of equal singular values
+FLAT = H[:, :1] @ H[:1]  # of rank one
+SPECTRA = {"a pair": PAIR, "the identity": np.eye(4), "a multiple of one": 3 * np.eye(4)}
+
+
+def spectral(function: Callable) -> Callable:
+    """Returns a function of a symmetric matrix, by its eigenvectors."""
+
+    def run(x: jax.Array) -> jax.Array:
+        w, v = jnp.linalg.eigh(x)
+        return (v * function(w)) @ jnp.conj(v.T)
+
+    return run
+
+
+def agrees(gradient: Any, expected: Any, atol: float = 1e-11) -> None:
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("at", SPECTRA)
+@pytest.mark.parametrize("weight", [H, np.ones((4, 4))], ids=["weighted", "summed"])
+def test_a_function_of_a_matrix_has_its_derivative_at_equal_eigenvalues(at, weight):
+    x = SPECTRA[at]
+    ours = bp.grad(lambda x: jnp.sum(weight * spectral(jnp.exp)((x + x.T) / 2)))(x)
+    theirs = jax.grad(lambda x: jnp.sum(weight * sla.expm((x + x.T) / 2)))(x)
+    agrees(ours, theirs, 1e-10)
+
+
+@pytest.mark.parametrize("at", SPECTRA)
+def test_putting_the_factors_together_gives_the_matrix_back(at):
+    x = SPECTRA[at]
+    ours = bp.grad(lambda x: jnp.sum(H * spectral(lambda w: w)(x)))(x)
+    agrees(ours, (H + H.T) / 2)
+
+
+def test_a_projection_has_a_derivative():
+    def loss(x: jax.Array) -> jax.Array:
+        v = jnp.linalg.eigh(x)[1][:, :2]
+        return jnp.sum(H * (v @ v.T))
+
+    step = 1e-6 * (H @ H.T)
+    slope = (loss(PAIR + step) - loss(PAIR - step)) / 2e-6
+    agrees(jnp.sum(bp.grad(loss)(PAIR) * (H @ H.T)), slope, 1e-8)
+
+
+def test_functions_of_the_eigenvalues_have_a_derivative():
+    x = jnp.asarray(PAIR)
+    agrees(bp.grad(lambda x: jnp.sum(jnp.linalg.eigh(x)[0] ** 2))(x), 2 * x)
+    agrees(bp.grad(lambda x: jnp.sum(jnp.linalg.eigvalsh(x) ** 3))(x), 3 * x @ x)
+    agrees(bp.grad(lambda x: jnp.linalg.eigvalsh(x)[-1])(jnp.eye(2)), np.diag([0.0, 1.0]))
+
+
+def test_a_complex_matrix_with_equal_eigenvalues():
+    u = np.linalg.qr(H + 1j * H.T)[0]
+    x = jnp.asarray(u @ np.diag([1.0, 1.0, 2.0, 2.0]) @ u.conj().T)
+    weight = H + 1j * Q
+    ours = bp.grad(lambda x: jnp.sum(weight * spectral(jnp.square)(x)).real)(x)
+    theirs = jax.grad(lambda x: jnp.sum(weight * (lambda y: y @ y)((x + x.conj().T) / 2)).real)(x)
+    agrees(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda x: jnp.sum(H[0] * jnp.linalg.eigh(x)[1][:, 0]),
+        lambda x: jnp.sum(H * spectral(jnp.exp)(x)) + jnp.sum(H[0] * jnp.linalg.eigh(x)[1][:, 0]),
+    ],
+)
+def test_a_loss_that_depends_on_the_choice_has_no_derivative(loss):
+    assert not jnp.isfinite(bp.grad(loss)(jnp.diag(jnp.array([1.0, 1.0, 2.0, 3.0])))).all()
+    rounded = bp.grad(loss)(jnp.asarray(PAIR))  # the gap is a few ulp wide
+    assert not jnp.max(jnp.abs(rounded)) < 1e9
+
+
+def test_a_second_derivative_at_equal_eigenvalues_is_nan_and_not_wrong():
+    def loss(x: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.linalg.eigh(x)[0] ** 3)
+
+    assert jnp.isnan(bp.hessian(loss)(jnp.eye(2))).any()
+
+
+@pytest.mark.parametrize("x", [TWICE, Q, 2 * np.eye(4)], ids=["pairs", "orthogonal", "diagonal"])
+def test_singular_values_may_be_equal(x):
+    def polar(x: jax.Array) -> jax.Array:
+        u, _, vh = jnp.linalg.svd(x, full_matrices=False)
+        return jnp.sum(H * (u @ vh))
+
+    def again(x: jax.Array) -> jax.Array:
+        u, s, vh = jnp.linalg.svd(x, full_matrices=False)
+        return jnp.sum(H * ((u * s) @ vh))
+
+    step = 1e-6 * P
+    slope = (polar(x + step) - polar(x - step)) / 2e-6
+    agrees(jnp.sum(bp.grad(polar)(x) * P), slope, 1e-7)
+    agrees(bp.grad(again)(x), H)
+
+
+def test_singular_values_may_be_zero():
+    agrees(bp.grad(lambda x: jnp.sum(jnp.linalg.svd(x)[1] ** 2))(FLAT), 2 * FLAT)
+    x = Q @ np.diag([3.0, 2.0, 1.0, 0.0]) @ P
+    again = bp.grad(lambda x: jnp.sum(H * (lambda u, s, vh: (u * s) @ vh)(*jnp.linalg.svd(x))))(x)
+    agrees(again, H)
+
+
+def test_too_little_is_known_of_a_sum_at_two_zero_singular_values():
+    def again(x: jax.Array) -> jax.Array:
+        u, s, vh = jnp.linalg.svd(x)
+        return jnp.sum(H * ((u * s) @ vh))
+
+    assert not jnp.isfinite(bp.grad(again)(FLAT)).all()
+
+
+def test_full_matrices_whose_basis_matters_have_no_derivative():
+    loss = lambda x: jnp.sum(jnp.linalg.svd(x)[0][:, 2:] ** 3)  # noqa: E731
+    assert not jnp.isfinite(bp.grad(loss)(jnp.asarray(H[:, :2]))).all()
+
+
+@pytest.mark.parametrize("width", [4, 5], ids=["square", "wide"])
+def test_qr_of_a_matrix_whose_last_column_depends_on_the_others(width):
+    x = np.concatenate([H[:, :3], H[:, :3] @ RNG.normal(size=(3, width - 3))], axis=1)
+    weight = RNG.normal(size=x.shape)
+
+    def again(x: jax.Array) -> jax.Array:
+        q, r = jnp.linalg.qr(x)
+        return jnp.sum(weight * (q @ r))
+
+    agrees(bp.grad(again)(x), weight, 1e-10)
+    agrees(bp.grad(lambda x: jnp.sum(jnp.linalg.qr(x)[1] ** 2))(x), 2 * x, 1e-10)
+
+
+def test_qr_of_dependent_columns_that_are_asked_for_has_no_derivative():
+    x = jnp.asarray(H[:, :1] @ H[:1, :2])
+    assert not jnp.isfinite(bp.grad(lambda x: jnp.sum(jnp.linalg.qr(x)[0] ** 3))(x)).all()
+
+
+@pytest.mark.parametrize("at", [H, PAIR], ids=["any", "symmetric"])
+def test_nothing_changes_where_all_is_distinct(at):
+    x = jnp.asarray(at + np.diag(np.arange(4.0)))
+
+    def loss(x: jax.Array) -> jax.Array:
+        u, s, vh = lax.linalg.svd(x)
+        return jnp.sum(H * u * s) + jnp.sum(vh**3)
+
+    agrees(bp.grad(loss)(x), jax.grad(loss)(x))
