@@ -49,13 +49,14 @@ def trigamma(x: Any) -> Any:
     """Returns ψ'(x); left of 0 by reflection, π² / sin²(πx) - ψ'(1 - x).
 
     There lax.polygamma loses all digits from about -9 on, and jax.grad of digamma with it. x less
-    the nearest whole number has the same sine, to the sign, and keeps its digits.
+    the nearest whole number has the same sine, to the sign, and keeps its digits. To the right it
+    is ζ(2, x).
 
-    Source: DLMF 5.15.6.
+    Source: DLMF 5.15.6, 25.11.12.
     """
     left = x < 0
     y = lax.select(left, 1 - x, x)
-    right_of_zero = lax.polygamma(lax.full_like(y, 1), y)
+    right_of_zero = lax.zeta(lax.full_like(y, 2), y)
     off = lax.select(left, x - lax.round(x), lax.full_like(x, 0.5))
     return lax.select(
         left, lax.square(math.pi / lax.sin(math.pi * off)) - right_of_zero, right_of_zero
@@ -317,25 +318,23 @@ elementwise(lax.regularized_incomplete_beta_p,
                                         beta_of_x,          beta_of_y,    beta_density)
 # fmt: on
 
-
-def polynomial(active: tuple[bool, ...], **params: Any) -> Unit:
-    """Of z = Σ c_k x^k, x gets g Σ k c_k x^(k-1), and c_k gets g x^k."""
-
-    def forward(*operands: Any) -> tuple[list, list]:
-        return [lax.polynomial_p.bind(*operands, **params)], []
-
-    def backward(operands: list, kept: list, cotangents: list) -> list:
-        (g,), (x, *coefficients) = cotangents, operands
-        slope = [k * c for k, c in enumerate(coefficients) if k] or [lax.full_like(x, 0)]
-        gradients = [g * lax.polynomial(x, slope)] if active[0] else [None]
-        for wanted in active[1:]:
-            gradients.append(g if wanted else None)
-            g = g * x
-        pairs = zip(gradients, operands, strict=True)
-        return [None if h is None else fit(h, x) for h, x in pairs]
-
-    return Unit(forward, backward, tuple(range(len(active))), (True,))
-
-
 if hasattr(lax, "polynomial_p"):  # new in jax 0.12
-    structured(lax.polynomial_p)(polynomial)
+
+    @structured(lax.polynomial_p)
+    def polynomial(active: tuple[bool, ...], **params: Any) -> Unit:
+        """Of z = Σ c_k x^k, x gets g Σ k c_k x^(k-1), and c_k gets g x^k."""
+
+        def forward(*operands: Any) -> tuple[list, list]:
+            return [lax.polynomial_p.bind(*operands, **params)], []
+
+        def backward(operands: list, kept: list, cotangents: list) -> list:
+            (g,), (x, *coefficients) = cotangents, operands
+            slope = [k * c for k, c in enumerate(coefficients) if k] or [lax.full_like(x, 0)]
+            gradients = [g * lax.polynomial(x, slope)] if active[0] else [None]
+            for wanted in active[1:]:
+                gradients.append(g if wanted else None)
+                g = g * x
+            pairs = zip(gradients, operands, strict=True)
+            return [None if h is None else fit(h, x) for h, x in pairs]
+
+        return Unit(forward, backward, tuple(range(len(active))), (True,))

@@ -47,10 +47,10 @@ class Windows(NamedTuple):
     window_dilation: tuple[int, ...]
 
     @property
-    def config(self) -> list[tuple[int, int, int]]:
+    def config(self) -> tuple[tuple[int, int, int], ...]:
         """The padding and the gaps, as `lax.pad` is told of them."""
         pairs = zip(self.padding, self.base_dilation, strict=True)
-        return [(low, high, gap - 1) for (low, high), gap in pairs]
+        return tuple((low, high, gap - 1) for (low, high), gap in pairs)
 
     def slices(self, shape: Sequence[int]) -> list[dict]:
         """Returns for every view what `lax.slice` is told; `shape` is that of the result."""
@@ -220,7 +220,7 @@ def select_and_gather_add(
 # -- by a function of two numbers ------------------------------------------------------------------
 
 
-def reduce_in_pairs(run: Callable, inits: list, operands: list) -> list:
+def reduce_in_pairs(run: Callable, inits: Sequence, operands: list) -> list:
     """Returns the operands reduced along their first axis: neighbours first, so order is kept."""
 
     def together(left: list, right: list) -> list:

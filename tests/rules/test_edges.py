@@ -23,7 +23,7 @@ class Kink(NamedTuple):
       function: takes float32 arrays.
       at: the operands.
       expected: the cotangent of each operand, for a cotangent of ones.
-      jax: what `jax.vjp` says, where it says something else.
+      jax: what `jax.vjp` says, where it says something else; nothing, where it raises.
     """
 
     function: Callable
@@ -35,6 +35,14 @@ class Kink(NamedTuple):
 
 def top(x: jax.Array) -> jax.Array:
     return lax.reduce_window(x, -INF, lax.max, (2,), (2,), "VALID")
+
+
+def at_one(function: Callable) -> Callable:
+    return lambda x: function(jnp.ones_like(x), x)
+
+
+def multiplied(x: jax.Array, y: jax.Array) -> jax.Array:
+    return x[None].at[jnp.zeros(y.shape, int)].multiply(y)
 
 
 # fmt: off
@@ -62,7 +70,13 @@ KINKS = [
     Kink(lax.sort,                         ([2.0, 2.0, 1.0],), ([1.0, 1.0, 1.0],), "sort of equals"),
     Kink(lambda x: lax.sort(x)[1],         ([2.0, 2.0, 1.0],), ([1.0, 0.0, 0.0],), "sort of equals is stable"),
     Kink(lambda x, y: x.at[0].max(y),      ([1.0, 2.0], 1.0), ([0.5, 1.0], 0.5),  "scatter_max of equals"),
+    Kink(lambda x, y: x.at[jnp.array([0, 0])].min(y), ([2.0, 2.0], [2.0, 2.0]), ([1 / 3, 1.0], [1 / 3, 1 / 3]), "scatter_min of three equals"),
+    Kink(top,                              ([1.0, 1.0, 0.0, 2.0],), ([0.5, 0.5, 0.0, 1.0],), "max pool of equals", ([1.0, 0.0, 0.0, 1.0],)),
+    Kink(lambda x: top(jnp.full_like(x, -INF)) + x[:2], ([1.0, 1.0, 0.0, 2.0],), ([1.0, 1.0, 0.0, 0.0],), "max pool of -inf"),
+    Kink(lambda x: lax.top_k(x, 1)[0],     ([2.0, 2.0],),     ([1.0, 0.0],),      "top_k of equals"),
     # -- products with zeros -----------------------------------------------------------
+    Kink(multiplied,                       (2.0, [0.0, 3.0, 5.0]), (0.0, [30.0, 0.0, 0.0]), "scatter_mul with a zero", ()),
+    Kink(multiplied,                       (2.0, [0.0, 0.0, 5.0]), (0.0, [0.0, 0.0, 0.0]), "scatter_mul with two zeros", ()),
     Kink(jnp.prod,                         ([0.0, 2.0, 3.0],), ([6.0, 0.0, 0.0],), "prod with a zero"),
     Kink(jnp.prod,                         ([0.0, 0.0, 3.0],), ([0.0, 0.0, 0.0],), "prod with two zeros"),
     Kink(lambda x: lax.cumprod(x)[2],      ([2.0, 0.0, 3.0],), ([0.0, 6.0, 0.0],), "cumprod with a zero"),
@@ -88,6 +102,14 @@ KINKS = [
     Kink(lambda x: x**2.0,                 (0.0,),            (0.0,),             "x**2.0 at 0"),
     Kink(lambda x: x**-1,                  (0.0,),            (-INF,),            "1/x at 0"),
     Kink(lax.rem,                          (4.0, 2.0),        (1.0, -2.0),        "remainder of a multiple"),
+    # -- special functions at the ends of where they live --------------------------------
+    Kink(lax.bessel_i0e,                   (0.0,),            (0.0,),             "i0e at 0"),
+    Kink(lax.bessel_i1e,                   (0.0,),            (0.5,),             "i1e at 0"),
+    Kink(at_one(lax.igamma),               (0.0,),            (1.0,),             "igamma(1, x) at 0", (np.nan,)),
+    Kink(at_one(lax.igammac),              (0.0,),            (-1.0,),            "igammac(1, x) at 0", (np.nan,)),
+    Kink(lambda x: lax.betainc(x + 1, x + 1, x), (0.0,),      (1.0,),             "betainc(1 + x, 1 + x, x) at 0", ()),
+    Kink(lambda x: lax.betainc(x, x, x),   (1.0,),            (1.0,),             "betainc(x, x, x) at 1", ()),
+    Kink(lax.digamma,                      (-2.0,),           (INF,),             "digamma at a pole"),
     Kink(lax.rem,                          (-5.0, 3.0),       (1.0, 1.0),         "remainder of a negative number"),
 ]
 # fmt: on
@@ -107,11 +129,13 @@ def pull(vjp: Callable, kink: Kink) -> list[np.ndarray]:
 @every_kink
 def test_kink(kink):
     for ours, expected in zip(pull(bp.vjp, kink), kink.expected, strict=True):
-        np.testing.assert_allclose(ours, expected, rtol=3e-7)
+        np.testing.assert_allclose(ours, expected, rtol=1e-6)
 
 
 @every_kink
 def test_jax_says_the_same_unless_the_row_says_otherwise(kink):
+    if kink.jax == ():
+        pytest.skip("jax.vjp has no rule")
     for theirs, expected in zip(pull(jax.vjp, kink), kink.jax or kink.expected, strict=True):
         np.testing.assert_allclose(theirs, expected, rtol=3e-7)
 
@@ -155,6 +179,31 @@ def softsign_of_exp(x: m.mpf) -> m.mpf:
 
 WRONG = {"jax": False}
 
+
+def scaled_slope(order: int) -> Callable:
+    """Returns the slope of a Bessel function scaled by exp(-|x|)."""
+    return lambda x: m.diff(lambda t: m.besseli(order, t) * m.exp(-abs(t)), x)
+
+
+def gamma_rank(a: mpmath.mpf, x: mpmath.mpf) -> mpmath.mpf:
+    return m.gammainc(a, 0, x, regularized=True)
+
+
+def beta_rank(a: mpmath.mpf, b: mpmath.mpf, x: mpmath.mpf) -> mpmath.mpf:
+    return m.betainc(a, b, 0, x, regularized=True)
+
+
+def slope_of(function: Callable, *operands: int) -> Callable:
+    """Returns a partial derivative of a function, in the operands with these numbers."""
+
+    def slope(*at: mpmath.mpf) -> mpmath.mpf:
+        return m.diff(function, at, tuple(operands.count(i) for i in range(len(at))))
+
+    return slope
+
+
+BETAS = [(0.5, 0.5, 0.3), (2.0, 3.0, 0.7), (20.0, 5.0, 0.9), (0.1, 0.2, 0.999)]
+
 # fmt: off
 EXTREMES = [
     *[Extreme(lax.div, lambda x, y: -x / y**2, at, 2, jax, 1)
@@ -190,6 +239,19 @@ EXTREMES = [
     *everywhere(lax.lgamma,   m.digamma,                            0.5, 3.0, 100.0, ulp=8),
     *everywhere(lax.digamma,  lambda x: m.polygamma(1, x),          0.5, 3.0, 100.0, ulp=8),
     *everywhere(lax.digamma,  lambda x: m.polygamma(1, x),          -0.5, -1.5, ulp=8),
+    *[e._replace(jax=False) for e in everywhere(lax.digamma, lambda x: m.polygamma(1, x), -10.3, -100.25)],
+    *everywhere(lax.bessel_i0e, scaled_slope(0),                    0.01, 1.0, -3.0),
+    *everywhere(lax.bessel_i1e, scaled_slope(1),                    0.01, 1.0, -3.0, ulp=24),
+    *[e._replace(jax=False) for f, n in ((lax.bessel_i0e, 0), (lax.bessel_i1e, 1)) for e in everywhere(f, scaled_slope(n), 100.0, -1e3, 1e5)],
+    *[Extreme(lax.igamma,  slope_of(gamma_rank, 0), at, 12) for at in [(0.5, 0.1), (3.0, 2.9), (3.0, 9.0)]],
+    *[Extreme(lax.igamma,  slope_of(gamma_rank, 1), at, 16, True, 1) for at in [(0.5, 0.1), (3.0, 2.9), (3.0, 9.0)]],
+    *[Extreme(lax.igamma_grad_a, slope_of(gamma_rank, 0, 0), at, 150, False) for at in [(0.5, 0.1), (3.0, 2.9), (3.0, 9.0), (0.1, 1e-4)]],
+    *[Extreme(lax.igamma_grad_a, slope_of(gamma_rank, 0, 1), at, 16, False, 1) for at in [(0.5, 0.1), (3.0, 2.9), (3.0, 9.0)]],
+    *[Extreme(lax.betainc, slope_of(beta_rank, 0), at, 150, False) for at in BETAS],
+    *[Extreme(lax.betainc, slope_of(beta_rank, 1), at, 150, False, 1) for at in BETAS],
+    *[Extreme(lax.betainc, slope_of(beta_rank, 2), at, 120, True, 2) for at in BETAS[:3]],
+    *[Extreme(lax.zeta,    lambda s, q: m.zeta(s, q, 1), at, 16, False) for at in [(1.1, 1.0), (2.0, 0.5), (20.0, 1.0), (2.0, 100.0), (5.0, 0.01)]],
+    *[Extreme(lax.zeta,    lambda s, q: -s * m.zeta(s + 1, q), at, 8, False, 1) for at in [(1.1, 1.0), (2.0, 100.0)]],
     *[Extreme(lax.pow, lambda x, y: y * x ** (y - 1), at, 8) for at in [(1e-10, 2.5), (1e10, -2.0), (1.0001, 1000.0)]],
     *[Extreme(lax.pow, lambda x, y: x**y * m.log(x),  at, 8, True, 1) for at in [(1e-10, 2.5), (2.0, 100.0), (2.0, -100.0)]],
     *[Extreme(lax.atan2, lambda x, y: y / (x**2 + y**2),  at, 4, jax) for at, jax in [((3.0, 4.0), True), ((1e25, 1e20), False), ((1e-30, 1e-25), False)]],
@@ -209,7 +271,10 @@ def ulps_off(grad: Callable, row: Extreme) -> tuple[float, float, float]:
     at = [np.float32(x) for x in row.at]
     with m.workdps(60):
         truth = row.truth(*(m.mpf(float(x)) for x in at))
-        gradient = float(grad(row.function, row.operand)(*at))
+        try:
+            gradient = float(grad(row.function, row.operand)(*at))
+        except (NotImplementedError, ValueError):  # jax.grad has no rule
+            gradient = INF
         if not np.isfinite(gradient):
             return INF, gradient, float(truth)
         distance = abs(m.mpf(gradient) - truth) / float(np.spacing(np.float32(abs(truth))))
