@@ -150,24 +150,6 @@ def test_a_derivative_that_is_not_written_says_why():
     assert (bp.grad(lambda x: jnp.sum(half_known.bind(x, X)))(X) == X).all()
 
 
-def test_scatter_mul_at_places_that_may_meet():
-    text = text_of(lambda: bp.grad(lambda y: jnp.sum(X.at[jnp.array([0, 0])].mul(y)))(2.0))
-    assert text.startswith("no rule for primitive 'scatter-mul': ")
-    assert "unique_indices=True" in text
-
-
-def test_a_while_loop_says_what_to_use():
-    def fun(x: Any) -> Any:
-        return lax.while_loop(lambda c: c < 10.0, lambda c: c * x, x)
-
-    for gradient in (bp.grad(fun), jax.jit(bp.grad(fun))):
-        first, *_ = text_of(lambda gradient=gradient: gradient(2.0)).split("\n")
-        assert first == (
-            "no rule for primitive 'while': the trips of a while_loop are counted at run time; "
-            "scan has a reverse."
-        )
-
-
 # -- custom_jvp rules that are not linear ----------------------------------------------
 def with_rule(rule: Callable) -> Callable:
     """Returns a function whose `custom_jvp` rule takes a tangent t and the operand x."""

@@ -151,7 +151,7 @@ def test_the_reverse_pass_has_a_reverse(name):
 
 #: How many equations the gradient of each network has, the loss among them. Whoever changes a number
 #: says why; a change that claims to be none changes none. So far they are the same in every release.
-EQUATIONS = {"dense": 132, "convolutional": 0, "recurrent": 103, "attention": 135, "stacked": 28}
+EQUATIONS = {"dense": 132, "convolutional": 104, "recurrent": 103, "attention": 135, "stacked": 28}
 
 
 def counts(gradient: Callable, name: str) -> int:
