@@ -318,19 +318,23 @@ elementwise(lax.regularized_incomplete_beta_p,
                                         beta_of_x,          beta_of_y,    beta_density)
 # fmt: on
 
-if hasattr(lax, "polynomial_p"):  # new in jax 0.12
+polynomial_p: Any = getattr(lax, "polynomial_p", None)  # new in jax 0.12
 
-    @structured(lax.polynomial_p)
+if polynomial_p is not None:
+
+    @structured(polynomial_p)
     def polynomial(active: tuple[bool, ...], **params: Any) -> Unit:
         """Of z = Σ c_k x^k, x gets g Σ k c_k x^(k-1), and c_k gets g x^k."""
 
         def forward(*operands: Any) -> tuple[list, list]:
-            return [lax.polynomial_p.bind(*operands, **params)], []
+            return [polynomial_p.bind(*operands, **params)], []
 
         def backward(operands: list, kept: list, cotangents: list) -> list:
             (g,), (x, *coefficients) = cotangents, operands
-            slope = [k * c for k, c in enumerate(coefficients) if k] or [lax.full_like(x, 0)]
-            gradients = [g * lax.polynomial(x, slope)] if active[0] else [None]
+            slope = lax.full_like(x, 0)
+            for k in reversed(range(1, len(coefficients))):
+                slope = slope * x + k * coefficients[k]
+            gradients = [g * slope if active[0] else None]
             for wanted in active[1:]:
                 gradients.append(g if wanted else None)
                 g = g * x
