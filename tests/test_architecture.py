@@ -183,7 +183,9 @@ def code_lines(tree: ast.Module) -> int:
     """Returns how many lines hold code: no comment, no docstring, no blank line."""
     lines = {line for node in ast.walk(tree) for line in span(node)}
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    texts = [n.body[0] for n in ast.walk(tree) if isinstance(n, documented) and ast.get_docstring(n)]
+    texts = [
+        n.body[0] for n in ast.walk(tree) if isinstance(n, documented) and ast.get_docstring(n)
+    ]
     return len(lines - {line for text in texts for line in span(text)})
 
 
