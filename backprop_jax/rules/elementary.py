@@ -87,7 +87,16 @@ def over_squared_distance(g: Any, a: Any, x: Any, y: Any) -> Any:
     constant of differentiation.
     """
     unit = lax.stop_gradient(lax.max(lax.abs(x), lax.abs(y)))
-    return g * ((a / unit) / (lax.square(x / unit) + lax.square(y / unit))) / unit
+    return g / unit * ((a / unit) / (lax.square(x / unit) + lax.square(y / unit)))
+
+
+def inverse_root(x: Any) -> Any:
+    """Returns 1 / √(1 + x²), without overflow of the square and on the principal branch."""
+    if is_complex(x):
+        turned = lax.complex(-lax.imag(x), lax.real(x))
+        return lax.rsqrt(1 - turned) * lax.rsqrt(1 + turned)
+    unit = lax.stop_gradient(lax.max(lax.abs(x), lax.full_like(x, 1)))
+    return lax.rsqrt(lax.square(x / unit) + lax.square(1 / unit)) / unit
 
 
 def remainder_of_y(g: Any, x: Any, y: Any, z: Any) -> Any:
@@ -119,13 +128,23 @@ def win(g: Any, x: Any, y: Any) -> Any:
     return lax.select(x > y, g, lax.select(x == y, g / 2, zero_like(g)))
 
 
-def clamped(g: Any, x: Any, y: Any, w: Any) -> Any:
-    """Returns g where y lies between x and w; half of it at a bound, which takes the other half.
+# clamp(x, y, w) is min(max(x, y), w), and so are its shares. At a bound jax.grad gives 0 to all
+# three, and loses the slope along (1, 1, 1).
 
-    jax.grad gives 0 to all three at a bound, so it loses the slope along (1, 1, 1).
-    """
-    half = lax.select((x <= y) & (y <= w), g / 2, zero_like(g))
-    return lax.select((x < y) & (y < w), g, half)
+
+def lower(g: Any, x: Any, y: Any, w: Any) -> Any:
+    """Returns the share of the lower bound x."""
+    return win(win(g, w, lax.max(x, y)), x, y)
+
+
+def clamped(g: Any, x: Any, y: Any, w: Any) -> Any:
+    """Returns the share of y, which is clamped."""
+    return win(win(g, w, lax.max(x, y)), y, x)
+
+
+def upper(g: Any, x: Any, y: Any, w: Any) -> Any:
+    """Returns the share of the upper bound w."""
+    return win(g, lax.max(x, y), w)
 
 
 def rounded(g: Any, *, exponent_bits: int, mantissa_bits: int) -> Any:
@@ -141,8 +160,8 @@ elementwise(lax.add_p,          lambda g: g,                          lambda g: 
 elementwise(add_any_p,          lambda g: g,                          lambda g: g)
 elementwise(lax.sub_p,          lambda g: g,                          lambda g: -g)
 elementwise(lax.mul_p,          lambda g, y: g * y,                   lambda g, x: g * x)
-# JAX's -g x / y² overflows in y² where this does not.
-elementwise(lax.div_p,          lambda g, y: g / y,                   lambda g, y, z: -g * (z / y))
+# -g x / y² overflows in y², and so does -g (z / y) once XLA has made x / (y y) of it.
+elementwise(lax.div_p,          lambda g, y: g / y,                   lambda g, y, z: -(g / y) * z)
 elementwise(lax.rem_p,          lambda g: g,                          remainder_of_y)
 elementwise(lax.abs_p,          absolute)
 elementwise(lax.sign_p,         direction)
@@ -177,7 +196,7 @@ elementwise(lax.cosh_p,         lambda g, x: g * lax.sinh(x))
 # level, its relative error does not. A form in x would be exact, and keep x beside z, which is kept
 # anyway.
 elementwise(lax.tanh_p,         lambda g, z: g * ((1 + z) * (1 - z)))
-elementwise(lax.asinh_p,        lambda g, x: g * lax.rsqrt(x * x + 1))
+elementwise(lax.asinh_p,        lambda g, x: g * inverse_root(x))
 # jax.grad has the wrong sign where Re x < 0: there √((x - 1)(x + 1)) is on the other branch.
 elementwise(lax.acosh_p,        lambda g, x: g * (lax.rsqrt(x - 1) * lax.rsqrt(x + 1)))
 elementwise(lax.atanh_p,        lambda g, x: g / ((1 - x) * (1 + x)))
@@ -193,8 +212,7 @@ elementwise(lax.conj_p,         lambda g: lax.conj(g))
 # -- choices: a tie is shared equally --------------------------------------------------------------
 elementwise(lax.max_p,          lambda g, x, y: win(g, x, y),         lambda g, x, y: win(g, y, x))
 elementwise(lax.min_p,          lambda g, x, y: win(g, y, x),         lambda g, x, y: win(g, x, y))
-elementwise(lax.clamp_p,        lambda g, x, y: win(g, x, y),         clamped,
-                                lambda g, y, w: win(g, y, w))
+elementwise(lax.clamp_p,        lower,                                clamped,         upper)
 # -- the same number in another form ---------------------------------------------------------------
 linear(lax.convert_element_type_p, lambda g, x: convert(g, x.dtype))
 linear(lax.reduce_precision_p,  rounded)
