@@ -51,6 +51,7 @@ class Case:
       dtypes: the shorter dtypes to try, besides float64 or complex128.
       has_slope: False where the derivative is agreed upon and cannot be measured.
       jax_fails: what is wrong with JAX's own derivative of it, so that we are not compared with it.
+      jax_of_ours_fails: why JAX cannot differentiate our pullback, though it has one of its own.
       rounding: relative error that the function makes on its way, where that is not float64's.
     """
 
@@ -62,6 +63,7 @@ class Case:
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
     has_slope: bool = True
     jax_fails: str = ""
+    jax_of_ours_fails: str = ""
     rounding: float = 0.0
 
     @property

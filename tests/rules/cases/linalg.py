@@ -145,7 +145,7 @@ CASES = [
     Case("custom_linear_solve", jnp.linalg.inv,                                 [(3, 3)],               REAL,    "inverse", SHORT),
     Case("custom_linear_solve", symmetric,                                      [(3, 3), (3,)],         REAL,    "symmetric", ()),
     Case("custom_linear_solve", matrix_free,                                    [(3, 3), (3,)],         REAL,    "of tuples", ()),
-    Case("custom_linear_solve", root,                                           [(3,), (3,)],           REAL,    "custom_root", ()),
+    Case("custom_jvp_call", root,                                               [(3,), (3,)],           REAL,    "custom_root", ()),
     # -- orthogonal factors ----------------------------------------------------------
     Case("qr",               lambda x: linalg.qr(x, full_matrices=False),       [(3, 3)],    REAL,    dtypes=SHORT),
     Case("qr",               lambda x: linalg.qr(x, full_matrices=False),       [(2, 4, 2)], REAL,    "tall, batched", SHORT),

@@ -82,7 +82,8 @@ CASES = [
     Case("scan", cell,                                                          [(2,), (3, 2), (2, 2)]),
     Case("scan", lambda x, y, w: cell(x, y, w)[0],                              [(2,), (3, 2), (2, 2)], note="last state only"),
     Case("scan", lambda x, y, w: cell(x, y, w)[1],                              [(2,), (3, 2), (2, 2)], note="all states only"),
-    Case("scan", lambda x, y: cell(x, y, jnp.ones((2, 2), x.dtype)),            [(2,), (3, 2)],         note="constant weights"),
+    # Here tanh saturates in bfloat16, where 1 - z has two bits left, ours and JAX's alike.
+    Case("scan", lambda x, y: cell(x, y, jnp.ones((2, 2), x.dtype)),            [(2,), (3, 2)],         note="constant weights", dtypes=("float32",)),
     Case("scan", lambda w: cell(jnp.zeros_like(w[0]), jnp.ones_like(w), w),     [(2, 2)],               note="weights alone"),
     Case("scan", scan(lambda h, y: (h * y, h), reverse=True),                   [(2,), (3, 2)],         note="reverse"),
     Case("scan", scan(lambda h, y: (h * y, h), unroll=2),                       [(2,), (5, 2)],         note="unrolled"),
