@@ -1,6 +1,8 @@
 """Reverse-mode automatic differentiation on JAX, written by hand.
 
-api        grad, value_and_grad, vjp, jacrev, hessian, hvp: pytrees in and out
+api        grad, value_and_grad, vjp: pytrees in and out
+products   jvp, hvp, linear_transpose
+jacobians  jacrev, jacfwd, hessian
 rules      one rule for each primitive of `jax.lax`
 engine     a function runs on a tape, the tape is walked back
 check      is it right? ours, jax.grad's and a float64 evaluation side by side
@@ -11,13 +13,16 @@ import os
 from jax.extend import source_info_util
 
 from backprop_jax.api import grad as grad
-from backprop_jax.api import hessian as hessian
-from backprop_jax.api import hvp as hvp
-from backprop_jax.api import jacobian as jacobian
-from backprop_jax.api import jacrev as jacrev
 from backprop_jax.api import value_and_grad as value_and_grad
 from backprop_jax.api import vjp as vjp
 from backprop_jax.check.compare import compare as compare
+from backprop_jax.jacobians import hessian as hessian
+from backprop_jax.jacobians import jacfwd as jacfwd
+from backprop_jax.jacobians import jacobian as jacobian
+from backprop_jax.jacobians import jacrev as jacrev
+from backprop_jax.products import hvp as hvp
+from backprop_jax.products import jvp as jvp
+from backprop_jax.products import linear_transpose as linear_transpose
 from backprop_jax.version import __version__ as __version__
 
 # The lines that errors and profiles name are the user's, not ours.

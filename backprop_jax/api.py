@@ -2,12 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from backprop_jax import rules as rules  # the book is filled on import
@@ -16,15 +15,18 @@ from backprop_jax.arguments import (
     Argnums,
     PyTree,
     Wanted,
+    ZeroTimesInf,
     check_argument,
     check_array,
     check_callable,
     check_pair,
     check_result,
     check_scalar,
+    check_zero_times_inf,
     function_name,
 )
 from backprop_jax.engine import cotangents as ct
+from backprop_jax.engine.reading import Reading
 from backprop_jax.engine.reverse import Pullback
 from backprop_jax.engine.sweep import sweep
 
@@ -37,6 +39,7 @@ def grad(
     allow_int: bool = False,
     *,
     argnames: Argnames | None = None,
+    zero_times_inf: ZeroTimesInf = "nan",
 ) -> Callable:
     """Returns a function that computes the gradient of `fun`, as `jax.grad` does.
 
@@ -48,6 +51,9 @@ def grad(
       holomorphic: `fun` is holomorphic; arguments and result are complex.
       allow_int: integer arguments may be named, too; their gradient is zero, of dtype `float0`.
       argnames: name, or names, of keyword arguments to differentiate.
+      zero_times_inf: "nan", as in IEEE arithmetic and in JAX; or "zero": a factor of zero makes a
+        path zero though another is infinite or NaN, so the branch that `where` did not choose and
+        the norm of a zero vector do no harm. It costs time on the way back.
 
     Returns:
       A function of the same arguments. It returns the gradient, of the argument's structure, shapes
@@ -57,6 +63,7 @@ def grad(
 
     Raises:
       TypeError: the result is not a real scalar, an argument is not real, or it is missing.
+      ValueError: `zero_times_inf` is something else.
       MissingRule: the gradient would pass through a primitive without a rule.
 
     Example:
@@ -67,7 +74,13 @@ def grad(
       3.0
     """
     value_and_gradient = value_and_grad(
-        fun, argnums, has_aux, holomorphic, allow_int, argnames=argnames
+        fun,
+        argnums,
+        has_aux,
+        holomorphic,
+        allow_int,
+        argnames=argnames,
+        zero_times_inf=zero_times_inf,
     )
 
     @wraps(fun, "Gradient")
@@ -86,6 +99,7 @@ def value_and_grad(
     allow_int: bool = False,
     *,
     argnames: Argnames | None = None,
+    zero_times_inf: ZeroTimesInf = "nan",
 ) -> Callable:
     """Returns a function that computes `fun` and its gradient, as `jax.value_and_grad` does.
 
@@ -102,13 +116,14 @@ def value_and_grad(
       8.0 12.0
     """
     wanted = Wanted.of(fun, argnums, argnames)
+    check_zero_times_inf(zero_times_inf)
 
     @wraps(fun, "Value and gradient")
     def value_and_gradient_of(*args: Any, **kwargs: Any) -> tuple:
         chosen, run = wanted.partial(fun, args, kwargs)
         for leaf in jax.tree.leaves(chosen):
             check_argument("grad", leaf, holomorphic, allow_int)
-        value, pullback, *aux = vjp(run, *chosen, has_aux=has_aux)
+        value, pullback, *aux = vjp(run, *chosen, has_aux=has_aux, zero_times_inf=zero_times_inf)
         check_scalar(value)
         check_result("grad", value, holomorphic)
         gradients = pullback(one(value))
@@ -117,13 +132,16 @@ def value_and_grad(
     return value_and_gradient_of
 
 
-def vjp(fun: Callable, *primals: PyTree, has_aux: bool = False) -> tuple:
+def vjp(
+    fun: Callable, *primals: PyTree, has_aux: bool = False, zero_times_inf: ZeroTimesInf = "nan"
+) -> tuple:
     """Returns `fun(*primals)` and its pullback, as `jax.vjp` does.
 
     Args:
       fun: maps arrays and pytrees of them to the same.
       *primals: where to evaluate it.
       has_aux: `fun` returns a pair of its result and anything else, which is passed on.
+      zero_times_inf: as in `grad`.
 
     Returns:
       A pair of the result and a function from a cotangent of the result (same structure, shapes,
@@ -140,6 +158,7 @@ def vjp(fun: Callable, *primals: PyTree, has_aux: bool = False) -> tuple:
       [4.0, 3.0]
     """
     check_callable(fun)
+    check_zero_times_inf(zero_times_inf)
     leaves, tree = jax.tree.flatten(primals)
     for leaf in leaves:
         check_array(leaf)
@@ -158,7 +177,9 @@ def vjp(fun: Callable, *primals: PyTree, has_aux: bool = False) -> tuple:
         structure[:] = len(outs), result_tree, aux_tree
         return outs + aux_leaves
 
-    values, pullback = sweep(flat, leaves, [ct.is_differentiable(aval) for aval in avals])
+    active = [ct.is_differentiable(aval) for aval in avals]
+    reading = Reading(strong_zero=zero_times_inf == "zero")
+    values, pullback = sweep(flat, leaves, active, reading)
     count, result_tree, aux_tree = structure
     pullback = Pullback(pullback.nodes, pullback.inputs, pullback.outputs[:count])
     result_avals = tuple(jax.typeof(value) for value in values[:count])
@@ -205,10 +226,7 @@ class VJP:
         cotangents = [
             check_cotangent(g, aval) for g, aval in zip(leaves, self.result_avals, strict=True)
         ]
-        gradients = [
-            ct.zeros(aval) if g is None else ct.weaken(g, aval)
-            for g, aval in zip(self.pullback(cotangents), self.avals, strict=True)
-        ]
+        gradients = ct.presented(self.pullback(cotangents), self.avals)
         return jax.tree.unflatten(self.tree, gradients)
 
 
@@ -223,154 +241,6 @@ def check_cotangent(g: Any, aval: Any) -> Any:
             f"corresponding output of the differentiated function had JAX type {aval.str_short()}"
         )
     return jnp.asarray(g) if ct.is_differentiable(aval) else None
-
-
-def jacrev(
-    fun: Callable,
-    argnums: Argnums = 0,
-    has_aux: bool = False,
-    holomorphic: bool = False,
-    allow_int: bool = False,
-) -> Callable:
-    """Returns a function that computes the Jacobian of `fun`, row by row, as `jax.jacrev` does.
-
-    Args:
-      fun: maps arrays and pytrees of them to the same.
-      argnums: position, or positions, of the arguments to differentiate.
-      has_aux: `fun` returns a pair of its result and anything else, which is passed on.
-      holomorphic: `fun` is holomorphic; arguments and result are complex.
-      allow_int: integer arguments may be named, too; their Jacobian is zero, of dtype `float0`.
-
-    Returns:
-      A function of the same arguments. It returns, for every leaf of the result and in it for every
-      leaf of the argument, an array of shape (*result's shape, *argument's shape).
-
-    Raises:
-      TypeError: a result or an argument is not real.
-
-    Example:
-      >>> import backprop_jax as bp, jax.numpy as jnp
-      >>> print(bp.jacrev(lambda x: x**2)(jnp.array([1.0, 2.0])))
-      [[2. 0.]
-       [0. 4.]]
-    """
-    wanted = Wanted.of(fun, argnums, None)
-
-    @wraps(fun, "Jacobian")
-    def jacobian_of(*args: Any, **kwargs: Any) -> PyTree:
-        chosen, run = wanted.partial(fun, args, kwargs)
-        for leaf in jax.tree.leaves(chosen):
-            check_argument("jacrev", leaf, holomorphic, allow_int)
-        result, pullback, *aux = vjp(run, *chosen, has_aux=has_aux)
-        for leaf in jax.tree.leaves(result):
-            check_result("jacrev", leaf, holomorphic)
-        rows = wanted.arrange(jax.vmap(pullback)(basis(result)))
-        example = wanted.arrange(chosen)
-        blocks = jax.tree.map(lambda rows, x: unstack_rows(rows, result, x), rows, example)
-        outer, inner = jax.tree.structure(example), jax.tree.structure(result)
-        jacobian = jax.tree.transpose(outer, inner, blocks)
-        return (jacobian, *aux) if has_aux else jacobian
-
-    return jacobian_of
-
-
-jacobian = jacrev
-
-
-def basis(result: PyTree) -> PyTree:
-    """Returns the unit vectors of the space of results, stacked along a new first axis."""
-    leaves, tree = jax.tree.flatten(result)
-    ends = np.cumsum([0, *(jnp.size(leaf) for leaf in leaves)])
-    blocks = []
-    for leaf, start in zip(leaves, ends, strict=False):
-        block = jnp.eye(ends[-1], jnp.size(leaf), -start, dtype=jax.typeof(leaf).dtype)
-        blocks.append(block.reshape(ends[-1], *jnp.shape(leaf)))
-    return jax.tree.unflatten(tree, blocks)
-
-
-def unstack_rows(rows: jax.Array, result: PyTree, operand: Any) -> PyTree:
-    """Returns the rows of a Jacobian in the structure and shapes of the result."""
-    leaves, tree = jax.tree.flatten(result)
-    ends = np.cumsum([0, *(jnp.size(leaf) for leaf in leaves)])
-    blocks = []
-    for leaf, start, end in zip(leaves, ends, ends[1:], strict=False):
-        block = rows[start:end].reshape(*jnp.shape(leaf), *jnp.shape(operand))
-        blocks.append(block)
-    return jax.tree.unflatten(tree, blocks)
-
-
-def hessian(
-    fun: Callable, argnums: Argnums = 0, has_aux: bool = False, holomorphic: bool = False
-) -> Callable:
-    """Returns a function that computes the Hessian of `fun`, as `jax.hessian` does.
-
-    Args and errors are those of `jacrev`, of which it is twice; so is the structure of what it
-    returns: for a result of shape r and an argument of shape s, an array of shape (*r, *s, *s).
-
-    Example:
-      >>> import backprop_jax as bp
-      >>> print(bp.hessian(lambda x: x**3)(2.0))
-      12.0
-    """
-    rows = jacrev(fun, argnums, has_aux, holomorphic)
-    return jacrev(rows, argnums, has_aux, holomorphic)
-
-
-def hvp(fun: Callable, primals: Sequence, tangents: Sequence, argnums: Argnums = 0) -> PyTree:
-    """Returns the product of the Hessian of `fun` with a vector, without the Hessian.
-
-        d/dt grad(fun, argnums)(*(primals + t tangents)) at t = 0
-
-    computed as the gradient of the slope of `fun` along `tangents`: about four times the cost of
-    `fun`, where the Hessian costs as many gradients as there are numbers in the arguments.
-
-    Args:
-      fun: maps arrays and pytrees of them to a real scalar.
-      primals: sequence of the arguments of `fun`.
-      tangents: sequence of the directions, of the same structure, shapes and dtypes.
-      argnums: as in `grad`.
-
-    Returns:
-      The product, of the structure that `grad(fun, argnums)` has.
-
-    Raises:
-      TypeError, ValueError: the tangents do not match the primals.
-
-    Source: Pearlmutter 1994, Fast exact multiplication by the Hessian.
-
-    Example:
-      >>> import backprop_jax as bp
-      >>> print(bp.hvp(lambda x: x**3, (2.0,), (10.0,)))
-      120.0
-    """
-    primals, tangents = tuple(primals), tuple(tangents)
-    check_tangents(primals, tangents)
-
-    def slope(*args: PyTree) -> Any:
-        value, pullback = vjp(fun, *args)
-        check_scalar(value)
-        check_result("hvp", value, holomorphic=False)
-        pairs = zip(jax.tree.leaves(pullback(one(value))), jax.tree.leaves(tangents), strict=True)
-        products = [jnp.sum(g * v).real for g, v in pairs if g.dtype != ct.float0]
-        return sum(products[1:], products[0]).astype(jax.typeof(value).dtype)
-
-    return grad(slope, argnums)(*primals)
-
-
-def check_tangents(primals: tuple, tangents: tuple) -> None:
-    """Raises if the tangents do not have the structure and shapes of the primals."""
-    expected, given = jax.tree.structure(primals), jax.tree.structure(tangents)
-    if expected != given:
-        raise TypeError(
-            "primal and tangent arguments to hvp must have the same tree structure; primals have "
-            f"tree structure {expected} whereas tangents have tree structure {given}."
-        )
-    for x, v in zip(jax.tree.leaves(primals), jax.tree.leaves(tangents), strict=True):
-        if jnp.shape(x) != jnp.shape(v):
-            raise ValueError(
-                "hvp called with different primal and tangent shapes; "
-                f"got primal shape {jnp.shape(x)} and tangent shape {jnp.shape(v)}."
-            )
 
 
 def one(value: Any) -> Any:

@@ -8,7 +8,7 @@ import functools
 import inspect
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from jax.extend.core import valid_jaxtype
 PyTree = Any
 Argnums = int | Sequence[int]
 Argnames = str | Sequence[str]
+ZeroTimesInf = Literal["nan", "zero"]
 
 
 class Wanted(NamedTuple):
@@ -146,6 +147,24 @@ def check_argument(name: str, leaf: Any, holomorphic: bool, allow_int: bool) -> 
         )
 
 
+def check_moved(leaf: Any, holomorphic: bool) -> None:
+    """Raises TypeError if `jacfwd` cannot move a leaf of an argument with these options."""
+    check_array(leaf)
+    dtype = jax.typeof(leaf).dtype
+    if holomorphic and not is_a(dtype, np.complexfloating):
+        raise TypeError(
+            "jacfwd with holomorphic=True requires inputs with complex dtype, "
+            f"but got {dtype.name}."
+        )
+    if not holomorphic and not is_a(dtype, np.floating):
+        raise TypeError(
+            "jacfwd requires real-valued inputs (input dtype that is a sub-dtype of np.floating), "
+            f"but got {dtype.name}. For holomorphic differentiation, pass holomorphic=True. For "
+            "differentiation of non-holomorphic functions involving complex inputs or integer "
+            "inputs, use jvp directly."
+        )
+
+
 def check_result(name: str, leaf: Any, holomorphic: bool) -> None:
     """Raises TypeError if a leaf of the result cannot be differentiated with these options."""
     dtype = jax.typeof(leaf).dtype
@@ -165,6 +184,44 @@ def check_result(name: str, leaf: Any, holomorphic: bool) -> None:
             f"{name} requires real-valued outputs (output dtype that is a sub-dtype of "
             f"np.floating), but got {dtype.name}. For {way_on}"
         )
+
+
+def check_tangents(name: str, primals: Any, tangents: Any) -> None:
+    """Raises if the tangents do not have the structure, shapes and dtypes of the primals."""
+    if not isinstance(primals, tuple | list) or not isinstance(tangents, tuple | list):
+        raise TypeError(
+            f"primal and tangent arguments to {name} must be tuples or lists; found "
+            f"{type(primals).__name__} and {type(tangents).__name__}."
+        )
+    expected, given = jax.tree.structure(tuple(primals)), jax.tree.structure(tuple(tangents))
+    if expected != given:
+        raise TypeError(
+            f"primal and tangent arguments to {name} must have the same tree structure; primals "
+            f"have tree structure {expected} whereas tangents have tree structure {given}."
+        )
+    for x, v in zip(jax.tree.leaves(primals), jax.tree.leaves(tangents), strict=True):
+        check_array(x)
+        check_array(v)
+        primal, tangent = jax.typeof(x), jax.typeof(v)
+        dtype = primal.to_tangent_aval().dtype
+        if tangent.dtype != dtype:
+            raise TypeError(
+                f"primal and tangent arguments to {name} do not match; dtypes must be equal, or in "
+                "case of int/bool primal dtype the tangent dtype must be float0. Got primal dtype "
+                f"{primal.dtype} and so expected tangent dtype {dtype}, but got tangent dtype "
+                f"{tangent.dtype} instead."
+            )
+        if primal.shape != tangent.shape:
+            raise ValueError(
+                f"{name} called with different primal and tangent shapes; "
+                f"got primal shape {primal.shape} and tangent shape as {tangent.shape}."
+            )
+
+
+def check_zero_times_inf(choice: Any) -> None:
+    """Raises ValueError if the option is none of those there are."""
+    if choice not in get_args(ZeroTimesInf):
+        raise ValueError(f'zero_times_inf must be "nan" or "zero", but got {choice!r}.')
 
 
 def check_pair(result: Any) -> tuple[Any, Any]:

@@ -26,6 +26,8 @@ LAYERS = [
     {"rules"},
     {"arguments"},
     {"api", "extend"},
+    {"products"},
+    {"jacobians"},
     {"check", "graph"},
     {"runner"},
     {"cli"},

@@ -6,6 +6,7 @@ wants all of them.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -47,6 +48,12 @@ def weaken(gradient: Any, aval: Any) -> Any:
         return gradient
     options = {"new_dtype": aval.dtype, "weak_type": True, "sharding": None}
     return lax.convert_element_type_p.bind(gradient, **options)
+
+
+def presented(gradients: Sequence, avals: Sequence) -> list:
+    """Returns gradients as a user is given them: zeros for absent ones, weak where numbers were."""
+    pairs = zip(gradients, avals, strict=True)
+    return [zeros(aval) if g is None else weaken(g, aval) for g, aval in pairs]
 
 
 def instantiate(cotangents: list, avals: list) -> list:

@@ -178,9 +178,9 @@ class Structured:
 
     kind = "structured"
 
-    def unit(self, active: tuple[bool, ...], params: dict) -> tuple[Unit, Unit]:
+    def unit(self, active: tuple[bool, ...], params: dict, reading: Any) -> tuple[Unit, Unit]:
         """Returns the unit to be staged and the same compiled, for eager calls; both are cached."""
-        return build_unit(self.build, active, tuple(params.items()), default_float())
+        return build_unit(self.build, active, tuple(params.items()), default_float(), reading)
 
     def pull(self, node: Any, cotangents: list) -> list:
         """Returns the cotangents of the operands, None where there is none."""
@@ -193,10 +193,16 @@ def default_float() -> Any:
 
 
 @functools.lru_cache(maxsize=2048)
-def build_unit(build: Callable, active: tuple, params: tuple, default: Any) -> tuple[Unit, Unit]:
-    """Returns a unit, plain and compiled; `default`, the dtype of a float, is part of the key."""
+def build_unit(
+    build: Callable, active: tuple, params: tuple, default: Any, reading: Any
+) -> tuple[Unit, Unit]:
+    """Returns a unit, plain and compiled; `default`, the dtype of a float, is part of the key.
+
+    `reading` says how rules are read within the unit, too.
+    """
     del default
-    unit = build(active, **dict(params))
+    with reading.in_force():
+        unit = build(active, **dict(params))
     return unit, unit._replace(forward=jax.jit(unit.forward), backward=jax.jit(unit.backward))
 
 

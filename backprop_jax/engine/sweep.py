@@ -4,20 +4,29 @@ from collections.abc import Callable, Sequence
 
 from jax.extend.core import set_current_trace, take_current_trace
 
+from backprop_jax.engine.reading import Reading, readings
 from backprop_jax.engine.reverse import Pullback
 from backprop_jax.engine.tape import Node, Tape
 
 
-def sweep(fun: Callable, operands: Sequence, active: Sequence[bool]) -> tuple[list, Pullback]:
+def sweep(
+    fun: Callable,
+    operands: Sequence,
+    active: Sequence[bool],
+    reading: Reading | None = None,
+    linear: str = "",
+) -> tuple[list, Pullback]:
     """Runs `fun` on a tape and returns its results and the way back.
 
     Args:
       fun: takes the operands, returns a sequence of results.
       operands: values.
       active: for every operand, whether to record it.
+      reading: how rules are read. Default: as for what this is part of.
+      linear: for a function that must be linear, what to say of a step that is not.
     """
     with take_current_trace() as parent:
-        tape = Tape(parent)
+        tape = Tape(parent, reading or readings.get(), linear)
         recorded = [tape.record(x) if a else x for x, a in zip(operands, active, strict=True)]
         inputs = [x.slot if a else None for x, a in zip(recorded, active, strict=True)]
         with set_current_trace(tape, check_leaks=True):

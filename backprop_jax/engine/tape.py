@@ -24,7 +24,8 @@ from jax.tree_util import Partial
 
 from backprop_jax.engine import custom
 from backprop_jax.engine.cotangents import is_differentiable
-from backprop_jax.engine.registry import Constant, Row, Structured, lookup
+from backprop_jax.engine.reading import Reading
+from backprop_jax.engine.registry import Constant, Row, Structured
 from backprop_jax.errors import MissingRule, NotLinear, message
 
 
@@ -86,15 +87,17 @@ class Tape(Trace):
 
     Args:
       parent: the trace everything is run on.
-      linear: True for a tape of a function known to be linear in what is recorded, a rule of
-        `jax.custom_jvp`; a step that is not linear is then an error.
+      reading: how rules are read.
+      linear: for a tape of a function that must be linear in what is recorded, what to say of a
+        step that is not.
     """
 
-    __slots__ = ("linear", "nodes", "parent_trace", "slots", "staged")
+    __slots__ = ("linear", "nodes", "parent_trace", "reading", "slots", "staged")
 
-    def __init__(self, parent: Trace, linear: bool = False) -> None:
+    def __init__(self, parent: Trace, reading: Reading, linear: str = "") -> None:
         super().__init__()
         self.parent_trace = parent
+        self.reading = reading
         self.linear = linear
         self.nodes: list[Node] = []
         self.slots = 0
@@ -139,6 +142,8 @@ class Tape(Trace):
             else:
                 out_slots.append(None)
             outs.append(result)
+        if self.linear and all(slot is None for slot in out_slots):
+            raise NotLinear(self.linear)
         if any(slot is not None for slot in out_slots):
             avals = [jax.typeof(value) for value in values]
             source = source_info_util.current()
@@ -153,7 +158,7 @@ class Tape(Trace):
         if all(slot is None for slot in slots):
             with set_current_trace(self.parent_trace):
                 return primitive.bind(*values, **params)
-        rule = lookup(primitive)
+        rule = self.reading.rule(primitive)
         if type(rule) is Structured:
             outs = self.process_structured(primitive, rule, tracers, params)
             return outs if primitive.multiple_results else outs[0]
@@ -161,7 +166,7 @@ class Tape(Trace):
             result = primitive.bind(*values, **params)
         if type(rule) is Constant:
             if self.linear:
-                raise NotLinear(NOT_LINEAR)
+                raise NotLinear(self.linear)
             return result
         results = result if primitive.multiple_results else [result]
         kept = None
@@ -183,7 +188,7 @@ class Tape(Trace):
         if (self.staged or self.linear) and (run := rule.inline(params)) is not None:
             with set_current_trace(self):
                 return run(*tracers)
-        plain, compiled = rule.unit(tuple(slot is not None for slot in slots), params)
+        plain, compiled = rule.unit(tuple(s is not None for s in slots), params, self.reading)
         unit = plain if self.staged else compiled
         with set_current_trace(self.parent_trace):
             results, kept = unit.forward(*values)
@@ -197,7 +202,7 @@ class Tape(Trace):
         """Raises NotLinear if a step of a linear function keeps a value that moves with it."""
         moving = [value for value, slot in zip(*operands, strict=True) if slot is not None]
         if any(value is other for value in kept for other in [*moving, *results]):
-            raise NotLinear(NOT_LINEAR)
+            raise NotLinear(self.linear)
 
     def process_custom_jvp_call(
         self, primitive: Any, fun: Any, jvp: Any, tracers: Sequence, /, *, symbolic_zeros: bool
@@ -208,7 +213,7 @@ class Tape(Trace):
             if all(slot is None for slot in slots):
                 params = {"subfuns": (fun, jvp), "symbolic_zeros": symbolic_zeros}
                 return primitive.bind(*values, **params)
-        tape = Tape(self.parent_trace, linear=True)
+        tape = Tape(self.parent_trace, self.reading, NOT_LINEAR)
         results, moved, kept = custom.run_jvp(tape, jvp, values, slots, symbolic_zeros)
         return self.add(primitive, {}, custom.JVP, operands, results, kept, moved)
 
@@ -232,7 +237,8 @@ class Tape(Trace):
                 return primitive.bind(*values, **params, symbolic_zeros=symbolic_zeros)
             results, residuals = custom.run_fwd(fwd, values, slots, out_trees)
         kept = custom.Backward(bwd, residuals, symbolic_zeros)
-        return self.add(primitive, {}, custom.VJP, operands, results, kept)
+        rule = self.reading.of_user(custom.VJP)
+        return self.add(primitive, {}, rule, operands, results, kept)
 
     def process_call(self, primitive: Any, fun: Any, tracers: Sequence, params: dict, /) -> Any:
         """Runs a called function on the tape itself: a call is no step of its own."""
