@@ -208,8 +208,8 @@ def check_tangents(name: str, primals: Any, tangents: Any) -> None:
             raise TypeError(
                 f"primal and tangent arguments to {name} do not match; dtypes must be equal, or in "
                 "case of int/bool primal dtype the tangent dtype must be float0. Got primal dtype "
-                f"{primal.dtype} and so expected tangent dtype {dtype}, but got tangent dtype "
-                f"{tangent.dtype} instead."
+                f"{primal.dtype} and so expected tangent dtype {dtype_name(dtype)}, but got tangent "
+                f"dtype {dtype_name(tangent.dtype)} instead."
             )
         if primal.shape != tangent.shape:
             raise ValueError(
@@ -243,6 +243,11 @@ def check_scalar(value: Any) -> None:
     shape = jax.typeof(value).shape
     if shape != ():
         raise TypeError(f"{what}had shape: {shape}.")
+
+
+def dtype_name(dtype: Any) -> str:
+    """Returns what to call a dtype in a message; NumPy calls float0 something else."""
+    return "float0" if dtype == jax.dtypes.float0 else str(dtype)
 
 
 def is_a(dtype: Any, kind: Any) -> bool:

@@ -1,10 +1,10 @@
 # ruff: noqa: E501 (rows of a table stay rows)
-"""The public functions against JAX's: the same call is made on both, results and errors compared."""
+"""The public functions against JAX's: the same call is made on both, and the results compared."""
 
 import functools
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,52 +13,20 @@ import pytest
 from jax import lax
 
 import backprop_jax as bp
+from tests.api.functions import (
+    PARAMS,
+    W,
+    X,
+    assert_same,
+    branching,
+    curve,
+    layers,
+    pair,
+    scalar,
+    with_aux,
+)
 
 Module = ModuleType  # jax or backprop_jax
-
-
-class Layer(NamedTuple):
-    """A pytree of parameters, with a place left empty."""
-
-    w: Any
-    b: Any = None
-
-
-X = np.array([0.5, -1.5, 2.0], np.float32)
-W = np.array([[1.0, -2.0, 0.5], [0.3, 0.7, -1.1]], np.float32)
-
-
-def curve(x: Any) -> Any:
-    return jnp.sum(jnp.sin(x) * x**2)
-
-
-def pair(x: Any, y: Any) -> Any:
-    return jnp.sum(x**2 * jnp.exp(y))
-
-
-def with_aux(x: Any) -> tuple:
-    return curve(x), {"twice": 2 * x, "name": jnp.shape(x)[0], "none": None}
-
-
-def layers(p: Any, x: Any = X) -> Any:
-    h = jnp.tanh(p["first"].w @ x + p["first"].b)
-    return jnp.sum(h * p["rest"][0]) + p["rest"][1]
-
-
-PARAMS = {"first": Layer(W, np.float32(0.1)), "rest": [W[:, 0], 2.0], "none": None, "empty": ()}
-
-
-def branching(x: Any) -> Any:
-    """Python control flow on values."""
-    if x > 1:
-        return x**2
-    while x < 1:
-        x = x * 2.5
-    return {True: jnp.sin, False: jnp.cos}[bool(x > 2)](x) + float(x > 0)
-
-
-def scalar(x: Any) -> Any:
-    return jnp.sin(x) * x**3
 
 
 @jax.custom_jvp
@@ -85,6 +53,21 @@ def descent(m: Module, w: Any) -> Any:
         return w - 0.1 * m.grad(curve)(w), None
 
     return curve(lax.scan(step, w, length=3)[0])
+
+
+def without_jit(call: Callable[[], Any]) -> Any:
+    with jax.disable_jit():
+        return call()
+
+
+def checking_leaks(call: Callable[[], Any]) -> Any:
+    with jax.checking_leaks():
+        return call()
+
+
+def at_compile_time(call: Callable[[], Any]) -> Any:
+    with jax.ensure_compile_time_eval():
+        return call()
 
 
 # fmt: off
@@ -160,6 +143,37 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "hessian, has_aux":                lambda m: m.hessian(lambda x: (curve(x), {"x": 2 * x}), has_aux=True)(X),
     "hessian of a vector":             lambda m: m.hessian(lambda x: W @ x**3)(X),
     "hessian, holomorphic":            lambda m: m.hessian(lambda z: jnp.sum(z**3), holomorphic=True)(X + 1j),
+    # -- jvp, jacfwd, linear_transpose, checkpoint -------------------------------------
+    "jvp":                             lambda m: m.jvp(lambda x: jnp.sin(x) * x, (X,), (X[::-1],)),
+    "jvp of a Python number":          lambda m: m.jvp(scalar, (2.0,), (3.0,)),
+    "jvp of pytrees, as lists":        lambda m: m.jvp(layers, [PARAMS, X], [PARAMS, X]),
+    "jvp, has_aux":                    lambda m: m.jvp(with_aux, (X,), (X,), has_aux=True),
+    "jvp with integers":               lambda m: m.jvp(lambda x, i: (x[i], i + 1), (X, 1), (X, np.zeros((), jax.dtypes.float0))),
+    "jvp of a constant":               lambda m: m.jvp(lambda x: {"a": W, "b": x}, (X,), (X,)),
+    "jvp of a complex function":       lambda m: m.jvp(lambda z: (jnp.abs(z), z.real * jnp.exp(z)), (X + 1j,), (X * (1 - 2j),)),
+    "jvp, compiled":                   lambda m: jax.jit(lambda x: m.jvp(curve, (x,), (x,)))(X),
+    "jvp under vmap":                  lambda m: jax.vmap(lambda v: m.jvp(curve, (X,), (v,))[1])(W),
+    "jvp of jvp":                      lambda m: m.jvp(lambda x: m.jvp(scalar, (x,), (1.0,))[1], (1.5,), (1.0,)),
+    "jvp of grad":                     lambda m: m.jvp(m.grad(curve), (X,), (X,)),
+    "grad of jvp":                     lambda m: m.grad(lambda x: m.jvp(curve, (x,), (X,))[1])(X),
+    "jvp through a user's rule":       lambda m: m.jvp(cube, (1.5,), (2.0,)),
+    "jvp through a loop":              lambda m: m.jvp(lambda x: lax.scan(lambda c, y: (jnp.sin(c) * y, c), x[0], x), (X,), (X,)),
+    "jvp through a branch":            lambda m: m.jvp(lambda x: lax.cond(x[0] > 0, jnp.sin, jnp.cos, x), (X,), (X,)),
+    "jacfwd":                          lambda m: m.jacfwd(lambda x: W @ jnp.sin(x))(X),
+    "jacfwd of pytrees":               lambda m: m.jacfwd(lambda p: {"y": W @ p[0] * p[1], "z": p[1]})((X, jnp.float32(2.0))),
+    "jacfwd, argnums":                 lambda m: m.jacfwd(lambda x, y: jnp.outer(x, y), (0, 1))(X, X[:2]),
+    "jacfwd, has_aux":                 lambda m: m.jacfwd(lambda x: (W @ x, {"x": x}), has_aux=True)(X),
+    "jacfwd, holomorphic":             lambda m: m.jacfwd(lambda z: z**2, holomorphic=True)(X + 1j),
+    "jacfwd of a matrix":              lambda m: m.jacfwd(lambda w: w.T * 2)(W),
+    "jacfwd of jacrev":                lambda m: m.jacfwd(m.jacrev(curve))(X),
+    "linear_transpose":                lambda m: m.linear_transpose(lambda x, y: 3 * x - y[0], 1.0, X)(2.0),
+    "linear_transpose, of shapes":     lambda m: m.linear_transpose(lambda p: W @ p["x"], {"x": jax.ShapeDtypeStruct((3,), "float32")})(X[:2]),
+    "linear_transpose, a loop":        lambda m: m.linear_transpose(lambda x: lax.scan(lambda c, w: (c * 2, c @ w), x, W)[1], X)(X[:2]),
+    "linear_transpose, closed over":   lambda m: jax.jit(lambda w: m.linear_transpose(lambda x: w @ x, X)(X[:2]))(W),
+    "linear_transpose, complex":       lambda m: m.linear_transpose(lambda z: 1j * z, X + 1j)(X - 2j),
+    "checkpoint":                      lambda m: m.grad(m.checkpoint(curve))(X),
+    "checkpoint, policy":              lambda m: m.grad(m.checkpoint(layers, policy=jax.checkpoint_policies.dots_saveable))(PARAMS),
+    "checkpoint, static":              lambda m: m.grad(m.checkpoint(lambda x, n: curve(x) ** n, static_argnums=1))(X, 2),
     # -- within and around jit and vmap ------------------------------------------------
     "jit of grad":                     lambda m: jax.jit(m.grad(layers))({k: v for k, v in PARAMS.items()}),
     "jit of value_and_grad":           lambda m: jax.jit(m.value_and_grad(with_aux, has_aux=True))(X),
@@ -173,6 +187,13 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "jit of vmap of hessian":          lambda m: jax.jit(jax.vmap(m.hessian(curve)))(W),
     "grad within scan":                lambda m: lax.scan(lambda x, _: (x - 0.1 * m.grad(curve)(x), x), X, length=3),
     "grad within cond":                lambda m: lax.cond(X[0] > 0, m.grad(curve), jnp.cos, X),
+    "static through partial":          lambda m: functools.partial(jax.jit, static_argnames="n")(m.grad(lambda x, n: jnp.sum(x**n)))(X, n=3),
+    "without jit":                     lambda m: without_jit(lambda: m.grad(layers)(PARAMS)),
+    "without jit, control flow":       lambda m: without_jit(lambda: m.grad(lambda x: lax.cond(x[0] > 0, curve, jnp.sum, lax.scan(lambda c, y: (c * y, c), x[0], x)[1]))(X)),
+    "without jit, second":             lambda m: without_jit(lambda: m.hessian(jax.jit(curve))(X)),
+    "checking leaks":                  lambda m: checking_leaks(lambda: jax.jit(m.hessian(curve))(X)),
+    "evaluated while compiling":       lambda m: jax.jit(lambda x: x * at_compile_time(lambda: m.grad(curve)(X)))(X),
+    "exported":                        lambda m: jax.export.export(jax.jit(m.grad(curve)))(X).call(X),
     "eval_shape of grad":              lambda m: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(m.grad(layers), PARAMS)),
     # -- orders ------------------------------------------------------------------------
     "second":                          lambda m: m.grad(m.grad(scalar))(1.5),
@@ -199,23 +220,6 @@ CALLS: dict[str, Callable[[Any], Any]] = {
 # fmt: on
 
 
-def leaves(tree: Any) -> list:
-    """Returns the leaves as NumPy arrays."""
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-
-
-def assert_same(ours: Any, theirs: Any, rtol: float = 2e-6) -> None:
-    """Raises AssertionError unless two pytrees agree in structure, shapes, dtypes and values."""
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    for a, b in zip(leaves(ours), leaves(theirs), strict=True):
-        assert (a.shape, a.dtype) == (b.shape, b.dtype)
-        if a.dtype == jax.dtypes.float0:
-            continue
-        if a.dtype in (jnp.bfloat16, np.float16):
-            a, b, rtol = a.astype("float32"), b.astype("float32"), 2e-2
-        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * max(1, np.max(abs(b), initial=0)))
-
-
 @pytest.mark.parametrize("what", CALLS)
 def test_same_as_jax(what):
     assert_same(CALLS[what](bp), CALLS[what](jax))
@@ -236,6 +240,9 @@ def test_same_as_jax(what):
         "if and while, one way",
         "x y within x",
         "vmap of grad",
+        "jvp of a Python number",
+        "jvp of jvp",
+        "linear_transpose",
     ],
 )
 def test_weak_type_is_that_of_jax(what):
@@ -259,6 +266,7 @@ def test_no_arguments_to_differentiate():
 
 def test_every_name_is_public():
     names = ["grad", "value_and_grad", "vjp", "jacrev", "jacobian", "hessian", "hvp"]
+    names += ["jvp", "jacfwd", "linear_transpose", "checkpoint", "remat"]
     assert all(getattr(bp, name).__doc__ for name in names)
     assert bp.jacobian is bp.jacrev
 
@@ -294,203 +302,3 @@ MIXED: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
 def test_inside_and_around_jax(what):
     ours, theirs = MIXED[what]
     assert_same(ours(), theirs())
-
-
-# -- argnames --------------------------------------------------------------------------
-def named(x: Any, *, scale: Any, shift: Any = 0.0) -> Any:
-    return jnp.sum(jnp.sin(x) * scale + shift * x)
-
-
-def test_argnames_differentiates_a_keyword_argument():
-    expected = jax.grad(lambda s: named(X, scale=s))(2.0)
-    assert_same(bp.grad(named, argnames="scale")(X, scale=2.0), expected)
-    assert_same(bp.grad(named, argnames=["scale"])(X, scale=2.0), {"scale": expected})
-
-
-def test_argnames_beside_argnums():
-    both = bp.grad(named, argnums=0, argnames=("scale", "shift"))(X, scale=2.0, shift=3.0)
-    expected = jax.grad(lambda x, p: named(x, **p), (0, 1))(X, {"scale": 2.0, "shift": 3.0})
-    assert_same(both, expected)
-    value, gradient = bp.value_and_grad(named, (0,), argnames="scale")(X, scale=2.0)
-    assert_same(value, named(X, scale=2.0))
-    assert_same(gradient, ((jax.grad(named)(X, scale=2.0),), jnp.sum(jnp.sin(X))))
-
-
-# -- hvp -------------------------------------------------------------------------------
-def test_hvp_is_the_hessian_times_a_vector():
-    expected = jax.jvp(jax.grad(curve), (X,), (X[::-1],))[1]
-    assert_same(bp.hvp(curve, (X,), (X[::-1],)), expected)
-    assert_same(jax.jit(lambda x, v: bp.hvp(curve, (x,), (v,)))(X, X[::-1]), expected)
-
-
-def test_hvp_of_pytrees_and_several_arguments():
-    primals, tangents = ({"a": X}, X), ({"a": X[::-1]}, 2 * X)
-    fun = lambda p, y: pair(p["a"], y)  # noqa: E731
-    _, expected = jax.jvp(jax.grad(fun, (0, 1)), primals, tangents)
-    assert_same(bp.hvp(fun, primals, tangents, argnums=(0, 1)), expected)
-    assert_same(bp.hvp(fun, primals, tangents), expected[0])
-
-
-# -- what a derivative is besides its value ----------------------------------------------
-def test_a_derivative_is_named_after_its_function():
-    assert bp.grad(curve).__name__ == "curve"
-    assert bp.grad(curve).__doc__ == "Gradient of curve; takes the same arguments."
-
-
-def test_does_not_change_its_arguments():
-    params = {"w": W.copy(), "b": [X.copy()]}
-    bp.grad(lambda p: jnp.sum(p["w"] @ p["b"][0]))(params)
-    assert_same(params, {"w": W, "b": [X]})
-
-
-def test_runs_the_function_once():
-    """A function with side effects in Python has them once, as under `jax.grad`."""
-    calls = []
-    bp.grad(lambda x: (calls.append(1), x**2)[1])(2.0)
-    assert len(calls) == 1
-
-
-def test_a_value_that_escapes_is_named_as_a_leak():
-    escaped = []
-    bp.grad(lambda x: (escaped.append(x), x**2)[1])(2.0)
-    with pytest.raises(jax.errors.UnexpectedTracerError):
-        jax.jit(lambda y: y + escaped[0])(1.0)
-
-
-def test_donates_and_shards_as_jit_does():
-    step = jax.jit(lambda w: w - 0.1 * bp.grad(curve)(w), donate_argnums=0)
-    w = jnp.array(X)
-    assert_same(step(w), X - 0.1 * jax.grad(curve)(X))
-    assert w.is_deleted()
-
-
-def test_in_double_precision(x64):
-    x = X.astype("float64")
-    for m in (bp.grad(curve), jax.jit(bp.grad(curve))):
-        assert_same(m(x), jax.grad(curve)(x), rtol=1e-13)
-
-
-# -- errors ----------------------------------------------------------------------------
-class Failure(NamedTuple):
-    """A call that fails.
-
-    Attributes:
-      call: with either module.
-      error: its class, for both.
-      text: ours, in full.
-      jax_differs: why JAX does not raise the same class, if so.
-    """
-
-    call: Callable[[Any], Any]
-    error: type
-    text: str
-    jax_differs: str = ""
-
-
-REAL_INPUTS = (
-    " requires real- or complex-valued inputs (input dtype that is a sub-dtype of np.inexact), but "
-    "got {}. If you want to use Boolean- or integer-valued inputs, use vjp or set allow_int to True."
-)
-REAL_OUTPUTS = " requires real-valued outputs (output dtype that is a sub-dtype of np.floating), but got {}. For "
-USE_VJP = "differentiation of functions with integer outputs, use vjp directly."
-USE_HOLOMORPHIC = (
-    "holomorphic differentiation, pass holomorphic=True. For differentiation of non-holomorphic "
-    "functions involving complex outputs, use vjp directly."
-)
-NO_SCALAR = "Gradient only defined for scalar-output functions. Output "
-POSITIONS = (
-    "differentiating with respect to argnums={} requires at least {} positional arguments to be "
-    "passed by the caller, but got only 1 positional arguments."
-)
-BAD_COTANGENT = (
-    "unexpected JAX type (e.g. shape/dtype) for argument to VJP function: got {}, but expected {} "
-    "because the corresponding output of the differentiated function had JAX type {}"
-)
-
-
-def generator(x: Any) -> Any:
-    yield x
-
-
-def identity(x: Any) -> Any:
-    return x
-
-
-# fmt: off
-FAILURES: dict[str, Failure] = {
-    "a vector":              Failure(lambda m: m.grad(identity)(X), TypeError, NO_SCALAR + "had shape: (3,)."),
-    "None":                  Failure(lambda m: m.grad(lambda x: None)(X), TypeError, NO_SCALAR + "was None."),
-    "a tuple":               Failure(lambda m: m.grad(lambda x: (1, 2))(X), TypeError, NO_SCALAR + "was (1, 2)."),
-    "a complex result":      Failure(lambda m: m.grad(lambda x: x * 1j)(1.0), TypeError, "grad" + REAL_OUTPUTS.format("complex64") + USE_HOLOMORPHIC),
-    "an integer result":     Failure(lambda m: m.grad(lambda x: 1)(1.0), TypeError, "grad" + REAL_OUTPUTS.format("int32") + USE_VJP),
-    "an integer argument":   Failure(lambda m: m.grad(scalar)(3), TypeError, "grad" + REAL_INPUTS.format("int32")),
-    "a boolean argument":    Failure(lambda m: m.grad(scalar)(True), TypeError, "grad" + REAL_INPUTS.format("bool")),
-    "an integer leaf":       Failure(lambda m: m.grad(lambda p: p["x"])({"x": 1.0, "n": 2}), TypeError, "grad" + REAL_INPUTS.format("int32")),
-    "a key":                 Failure(lambda m: m.grad(lambda k: 1.0)(jax.random.key(0)), TypeError, "grad" + REAL_INPUTS.format("key<fry>")),
-    "a string":              Failure(lambda m: m.grad(scalar)("a"), TypeError, "Argument 'a' of type <class 'str'> is not a valid JAX type."),
-    "not a function":        Failure(lambda m: m.grad(3), TypeError, "Expected a callable value, got 3"),
-    "a generator":           Failure(lambda m: m.grad(generator), TypeError, f"Expected a function, got a generator function: {generator}"),
-    "too few arguments":     Failure(lambda m: m.grad(pair, 1)(1.0), TypeError, POSITIONS.format(1, 2)),
-    "too few for a tuple":   Failure(lambda m: m.grad(pair, (0, 3))(1.0), TypeError, POSITIONS.format((0, 3), 4)),
-    "too few for negative":  Failure(lambda m: m.grad(pair, -2)(1.0), TypeError, POSITIONS.format(-2, 2), "a ValueError about static_argnums"),
-    "argnums not an integer": Failure(lambda m: m.grad(pair, 0.5)(1.0, 2.0), TypeError, "'float' object is not iterable"),
-    "no keyword":            Failure(lambda m: m.grad(named)(1.0), TypeError, "named() missing 1 required keyword-only argument: 'scale'"),
-    "holomorphic, real":     Failure(lambda m: m.grad(jnp.exp, holomorphic=True)(1.0), TypeError, "grad with holomorphic=True requires inputs with complex dtype, but got float32."),
-    "holomorphic, to real":  Failure(lambda m: m.grad(jnp.real, holomorphic=True)(1j), TypeError, "grad with holomorphic=True requires outputs with complex dtype, but got float32."),
-    "jacrev, integers":      Failure(lambda m: m.jacrev(scalar)(3), TypeError, "jacrev" + REAL_INPUTS.format("int32")),
-    "jacrev, complex":       Failure(lambda m: m.jacrev(lambda x: x * 1j)(X), TypeError, "jacrev" + REAL_OUTPUTS.format("complex64") + USE_HOLOMORPHIC),
-    "jacrev, holomorphic":   Failure(lambda m: m.jacrev(jnp.exp, holomorphic=True)(X), TypeError, "jacrev with holomorphic=True requires inputs with complex dtype, but got float32."),
-    "hessian, integers":     Failure(lambda m: m.hessian(scalar)(3), TypeError, "jacrev" + REAL_INPUTS.format("int32")),
-    "vjp of a string":       Failure(lambda m: m.vjp(identity, "a"), TypeError, "Argument 'a' of type <class 'str'> is not a valid JAX type."),
-    "vjp of no function":    Failure(lambda m: m.vjp(3, 1.0), TypeError, "Expected a callable value, got 3"),
-    "a cotangent's shape":   Failure(lambda m: m.vjp(identity, X)[1](np.float32(1)), ValueError, BAD_COTANGENT.format("float32[]", "float32[3]", "float32[3]")),
-    "a cotangent's dtype":   Failure(lambda m: m.vjp(identity, X)[1](np.ones(3, np.int32)), ValueError, BAD_COTANGENT.format("int32[3]", "float32[3]", "float32[3]")),
-    "an integer's cotangent": Failure(lambda m: m.vjp(identity, np.int32(1))[1](np.int32(1)), ValueError, BAD_COTANGENT.format("int32[]", "float0[]", "int32[]"), "it takes any"),
-    "a cotangent's structure": Failure(lambda m: m.vjp(lambda x: (x, x), X)[1](X), ValueError, "unexpected tree structure. The argument to a VJP function must match the pytree structure of the result of <lambda>: expected PyTreeDef((*, *)), got PyTreeDef(*)."),
-    "two cotangents":        Failure(lambda m: m.vjp(lambda x: (x, x), X)[1](X, X), TypeError, "The function returned by vjp applied to <lambda> was called with 2 arguments, but it must be called with a single argument: a cotangent of the structure of the result, a tuple if the result is a tuple."),
-}
-OUR_FAILURES: dict[str, Failure] = {
-    "argnames missing":      Failure(lambda m: m.grad(named, argnames="scale")(1.0), TypeError, "differentiating with respect to argnames='scale' requires 'scale' to be passed by keyword, but got only []."),
-    "argnames not a string": Failure(lambda m: m.grad(named, argnames=[1]), TypeError, "argnames must be a str or a sequence of str, but got 1."),
-    "hvp, structure":        Failure(lambda m: m.hvp(curve, (X,), (X, X)), TypeError, "primal and tangent arguments to hvp must have the same tree structure; primals have tree structure PyTreeDef((*,)) whereas tangents have tree structure PyTreeDef((*, *))."),
-    "hvp, shape":            Failure(lambda m: m.hvp(curve, (X,), (W,)), ValueError, "hvp called with different primal and tangent shapes; got primal shape (3,) and tangent shape (2, 3)."),
-    "hvp, a vector":         Failure(lambda m: m.hvp(identity, (X,), (X,)), TypeError, NO_SCALAR + "had shape: (3,)."),
-}
-# fmt: on
-
-
-@pytest.mark.parametrize("what", FAILURES | OUR_FAILURES)
-def test_error(what):
-    failure = (FAILURES | OUR_FAILURES)[what]
-    with pytest.raises(failure.error) as caught:
-        failure.call(bp)
-    assert str(caught.value) == failure.text
-
-
-@pytest.mark.parametrize("what", [what for what, f in FAILURES.items() if not f.jax_differs])
-def test_jax_raises_the_same_class(what):
-    with pytest.raises(FAILURES[what].error):
-        FAILURES[what].call(jax)
-
-
-@pytest.mark.parametrize("fun", [lambda x: x, lambda x: [x, x, x], lambda x: {"a": x, "b": x}])
-def test_has_aux_wants_a_pair(fun):
-    with pytest.raises(
-        TypeError, match="function with aux output to return a two-element tuple"
-    ) as e:
-        bp.grad(fun, has_aux=True)(1.0)
-    assert "Recorded" not in str(e.value), "the text names what users do not know"
-
-
-def test_the_same_position_twice_is_an_error_or_two_gradients():
-    """A gradient of zero for one of them would be a wrong answer without a word."""
-    try:
-        gradients = bp.grad(pair, argnums=(0, 0))(X, X)
-    except (TypeError, ValueError):
-        return
-    assert_same(gradients, (jax.grad(pair)(X, X),) * 2)
-
-
-def test_a_branch_on_a_value_under_jit_is_jax_error():
-    with pytest.raises(jax.errors.TracerBoolConversionError):
-        jax.jit(bp.grad(branching))(1.0)
