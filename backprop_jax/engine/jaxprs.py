@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import jax
 from jax.extend import source_info_util
 from jax.extend.core import Literal
 
@@ -20,6 +21,13 @@ def depending_on(sources: Iterable, equations: Sequence) -> set:
         if not moving.isdisjoint(variables(equation.invars)):
             moving.update(equation.outvars)
     return moving
+
+
+def reach(forward: Callable, operands: Sequence, slots: Sequence[int | None]) -> bool:
+    """Returns whether the results of a unit depend on an operand that has a slot."""
+    jaxpr = jax.make_jaxpr(lambda *x: forward(*x)[0])(*map(jax.typeof, operands)).jaxpr
+    sources = [v for v, slot in zip(jaxpr.invars, slots, strict=True) if slot is not None]
+    return not depending_on(sources, jaxpr.eqns).isdisjoint(variables(jaxpr.outvars))
 
 
 def needed_for(

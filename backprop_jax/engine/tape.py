@@ -24,6 +24,7 @@ from jax.tree_util import Partial
 
 from backprop_jax.engine import custom
 from backprop_jax.engine.cotangents import is_differentiable
+from backprop_jax.engine.jaxprs import reach
 from backprop_jax.engine.reading import Reading
 from backprop_jax.engine.registry import Constant, Row, Structured
 from backprop_jax.errors import MissingRule, NotLinear, message
@@ -192,6 +193,8 @@ class Tape(Trace):
         unit = plain if self.staged else compiled
         with set_current_trace(self.parent_trace):
             results, kept = unit.forward(*values)
+            if self.linear and not reach(plain.forward, values, slots):
+                return results
         operands_kept = [values[i] for i in unit.keeps]
         if self.linear:
             self.check_linear(operands_kept, operands, results)
