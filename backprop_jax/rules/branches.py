@@ -1,4 +1,4 @@
-"""Choices made at run time: `cond` and `switch`; and loops that end when they please."""
+"""Choices made at run time: `cond` and `switch`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,14 +7,7 @@ import jax
 from jax import lax
 
 from backprop_jax.engine import cotangents as ct
-from backprop_jax.engine.registry import (
-    Missing,
-    Unit,
-    dear_to_recompute,
-    missing,
-    pullback,
-    structured,
-)
+from backprop_jax.engine.registry import Unit, structured
 from backprop_jax.engine.residuals import split
 
 
@@ -84,14 +77,3 @@ def cond(active: tuple[bool, ...], *, branches: tuple, **params: Any) -> Unit:
 
     moving = tuple(any(each) for each in zip(*(unit.moving for unit in units), strict=True))
     return Unit(forward, backward, (0, *(i + 1 for i in keeps)), moving)
-
-
-@pullback(lax.while_p)
-def while_loop(g: tuple, needed: tuple) -> list[Missing]:
-    """How many trips it takes is known when it has run: its way back cannot be laid out before."""
-    del g
-    reason = "the trips of a while_loop are counted at run time; scan has a reverse"
-    return [missing(reason)] * len(needed)
-
-
-dear_to_recompute(lax.while_p)

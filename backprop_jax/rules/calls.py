@@ -9,6 +9,7 @@ from jax.extend.core import ClosedJaxpr, primitives
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import Unit, structured
 from backprop_jax.engine.residuals import split
+from backprop_jax.rules.models import primitive_of
 
 PLACEMENT = ("in_shardings", "out_shardings", "in_layouts", "out_layouts")
 
@@ -39,6 +40,23 @@ def jit(active: tuple[bool, ...], *, jaxpr: Any, **params: Any) -> Unit:
 def closed_call(active: tuple[bool, ...], *, call_jaxpr: Any) -> Unit:
     """A function called."""
     return split(call_jaxpr, active).unit()
+
+
+composite_p = primitive_of(lax.composite(lambda x: -x, name="backprop_jax.name"), 0.0)
+
+
+def composed_of(params: dict) -> ClosedJaxpr:
+    """Returns what a composite consists of; its name differs between jax 0.10 and 0.12."""
+    return params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"]
+
+
+@structured(composite_p, lambda params: as_function(composed_of(params)))
+def composite(active: tuple[bool, ...], **params: Any) -> Unit:
+    """A function with a name for the compiler; differentiated, it is what it consists of.
+
+    jax.grad has no rule.
+    """
+    return split(composed_of(params), active).unit()
 
 
 @structured(primitives.remat_p)

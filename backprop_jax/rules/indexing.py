@@ -2,10 +2,20 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 from jax import lax
+from jax.extend.core import ClosedJaxpr
 
-from backprop_jax.engine.registry import dear_to_recompute, linear, missing, pullback
+from backprop_jax.engine.jaxprs import as_function
+from backprop_jax.engine.registry import (
+    Unit,
+    dear_to_recompute,
+    linear,
+    pullback,
+    structured,
+)
+from backprop_jax.rules.models import reverse_of
 
 
 def zeros_of(x: Any) -> Any:
@@ -64,41 +74,71 @@ def read_where_written(x: Any, i: Any, u: Any, numbers: Any, **options: Any) -> 
     return lax.gather(x, i, places, tuple(sizes), fill_value=0, **options)
 
 
-@pullback(lax.scatter_p)
+@structured(lax.scatter_p)
 def scatter(
-    g: Any,
-    i: tuple,
-    avals: list,
-    needed: tuple,
+    active: tuple[bool, ...],
     *,
     dimension_numbers: Any,
     update_jaxpr: Any,
-    indices_are_sorted: bool,
-    unique_indices: bool,
-    mode: Any,
-) -> tuple:
+    update_consts: tuple,
+    **options: Any,
+) -> Unit:
     """What was written over gets nothing; of several updates of one place, the last gets all.
 
     XLA leaves open which of them comes last, but takes the same one every time: each update writes
     its number, and those that find it again were last.
     """
+    numbers = dimension_numbers
     if update_jaxpr is not None:
-        return (missing("lax.scatter_apply changes numbers by a function of its own"),) * 3
-    options = {"indices_are_sorted": indices_are_sorted, "unique_indices": unique_indices}
-    numbers, u = dimension_numbers, avals[2]
-    of_x = None
-    if needed[0]:
-        of_x = lax.scatter(g, i[0], zeros_of(u), numbers, mode=mode, **options)
-    if not needed[2]:
-        return of_x, None, None
-    of_u = read_where_written(g, i[0], u, numbers, mode=mode, **options)
-    if not unique_indices:
-        ours = lax.reshape(lax.iota(np.dtype("int32"), u.size), u.shape)
-        blank = lax.full(avals[0].shape, -1, ours.dtype)
-        theirs = lax.scatter(blank, i[0], ours, numbers, mode=mode, **options)
-        found = read_where_written(theirs, i[0], u, numbers, mode=mode, **options)
-        of_u = lax.select(found == ours, of_u, lax.full_like(of_u, 0))
-    return of_x, None, of_u
+        return scatter_apply(active, ClosedJaxpr(update_jaxpr, update_consts), numbers, options)
+
+    def forward(x: Any, i: Any, u: Any) -> tuple[list, list]:
+        shape_of_u = lax.full((0, *u.shape), 0, u.dtype)  # no elements: nothing to keep
+        return [lax.scatter(x, i, u, numbers, **options)], [shape_of_u]
+
+    def backward(operands: list, kept: list, cotangents: list) -> list:
+        (i,), (g,) = operands, cotangents
+        u = jax.ShapeDtypeStruct(kept[0].shape[1:], kept[0].dtype)
+        of_x = lax.scatter(g, i, zeros_of(u), numbers, **options) if active[0] else None
+        if not active[2]:
+            return [of_x, None, None]
+        of_u = read_where_written(g, i, u, numbers, **options)
+        if not options["unique_indices"]:
+            ours = lax.reshape(lax.iota(np.dtype("int32"), u.size), u.shape)
+            blank = lax.full(g.shape, -1, ours.dtype)
+            theirs = lax.scatter(blank, i, ours, numbers, **options)
+            found = read_where_written(theirs, i, u, numbers, **options)
+            of_u = lax.select(found == ours, of_u, lax.full_like(of_u, 0))
+        return [of_x, None, of_u]
+
+    return Unit(forward, backward, (1,), (True,))
+
+
+def scatter_apply(active: tuple[bool, ...], applied: Any, numbers: Any, options: dict) -> Unit:
+    """A function applied to the places that are hit, once for each hit. jax.grad has no rule.
+
+    Reversed as a loop: in trip t it is applied where there are more than t hits.
+    """
+    params = {"update_jaxpr": applied.jaxpr, "update_consts": tuple(applied.consts)}
+    run = as_function(applied)
+
+    def bind(*operands: Any) -> list:
+        return [lax.scatter_p.bind(*operands, dimension_numbers=numbers, **params, **options)]
+
+    def model(x: Any, i: Any, u: Any) -> list:
+        blank = lax.full(x.shape, 0, np.dtype("int32"))
+        hits = lax.scatter_add(blank, i, lax.full(u.shape, 1, blank.dtype), numbers, **options)
+        at_once = jax.vmap(lambda v: run(v, v)[0])
+
+        def again(carry: tuple) -> tuple:
+            t, x = carry
+            flat = at_once(lax.reshape(x, (x.size,)))
+            return t + 1, lax.select(hits > t, lax.reshape(flat, x.shape), x)
+
+        most = lax.reduce_max(hits, tuple(range(x.ndim)))
+        return [lax.while_loop(lambda carry: carry[0] < most, again, (most * 0, x))[1]]
+
+    return reverse_of(bind, model, active, 1)
 
 
 def add_updates(

@@ -31,10 +31,18 @@ def sum_again(g: Any, x: Any, *, axes: tuple, axis_index_groups: Any) -> Any:
 
 
 def shared_extremum(g: Any, x: Any, z: Any, *, axes: tuple, axis_index_groups: Any) -> Any:
-    """Returns equal shares of g for the instances that hold the extremum. jax.grad has no rule."""
-    held = lax.convert_element_type(x == z, x.dtype)
-    total, count = (lax.psum(v, axes, axis_index_groups=axis_index_groups) for v in (g, held))
-    return held * (total / count)
+    """Returns equal shares of g for the instances that hold the extremum. jax.grad has no rule.
+
+    Axes with a number are of this instance's own array.
+    """
+    numbered = tuple(axis for axis in axes if isinstance(axis, int))
+    named = tuple(axis for axis in axes if not isinstance(axis, int))
+    held = lax.convert_element_type(x == spread(z, x, numbered), x.dtype)
+    total, count = g, lax.reduce_sum(held, numbered)
+    if named:
+        options = {"axis_index_groups": axis_index_groups}
+        total, count = (lax.psum(v, named, **options) for v in (total, count))
+    return held * spread(total / count, x, numbered)
 
 
 def send_back(g: Any, *, axis_name: Any, perm: tuple) -> Any:

@@ -7,6 +7,9 @@ There are two kinds, and each is the other's way back. With groups along an axis
 with groups along an axis that is summed over, a sum for each group:
 
     z[group, m, n] = sum over the k of the group of x[k, m] y[k, n].
+
+Where the groups are of batches there is nothing ragged: it is a product, batch by batch. There and
+for sums of groups jax.grad has no rule.
 """
 
 from collections.abc import Sequence
@@ -16,8 +19,8 @@ import jax
 import numpy as np
 from jax import lax
 
-from backprop_jax.engine.registry import bilinear, dear_to_recompute, missing
-from backprop_jax.rules.contractions import rearrange, remaining
+from backprop_jax.engine.registry import bilinear, dear_to_recompute
+from backprop_jax.rules.contractions import dot_of_x, dot_of_y, rearrange, remaining
 
 # It has no public name.
 ragged_dot_general_p = (
@@ -31,9 +34,8 @@ class Axes:
     """The axes of a ragged product, by what becomes of them."""
 
     def __init__(self, x: Any, y: Any, g: Any, numbers: Any) -> None:
-        (self.x_contract, self.y_contract), (self.x_batch, self.y_batch) = (
-            numbers.dot_dimension_numbers
-        )
+        self.dims = numbers.dot_dimension_numbers
+        (self.x_contract, self.y_contract), (self.x_batch, self.y_batch) = self.dims
         (self.row,) = numbers.lhs_ragged_dimensions
         self.group = list(numbers.rhs_group_dimensions)
         self.x_kept = remaining(len(x.shape), self.x_contract, self.x_batch)
@@ -64,7 +66,7 @@ def of_x(
     """Returns the cotangent of x: what remains of y summed with g, which has it last."""
     axes = Axes(x, y, g, ragged_dot_dimension_numbers)
     if axes.row in axes.x_batch:
-        return missing("groups of batches; jax.grad has no such rule either")
+        return dot_of_x(g, x, y, dimension_numbers=axes.dims, precision=precision)
     if axes.summed:
         row = axes.y_contract[axes.x_contract.index(axes.row)]
         dims = ((axes.y_kept, axes.g_y), (axes.y_batch, axes.g_batch))
@@ -82,7 +84,7 @@ def of_y(
     """Returns the cotangent of y: x summed with g over what remains of x."""
     axes = Axes(x, y, g, ragged_dot_dimension_numbers)
     if axes.row in axes.x_batch:
-        return missing("groups of batches; jax.grad has no such rule either")
+        return dot_of_y(g, x, y, dimension_numbers=axes.dims, precision=precision)
     dims = ((axes.x_kept, axes.g_x), (axes.x_batch, axes.g_batch))
     rows = product(x, g, i[0], dims, axes.row, axes.g_group, precision)
     return rearrange(rows, [*axes.group, *axes.y_batch, *axes.y_by_x, *axes.y_kept], y.dtype)

@@ -25,8 +25,8 @@ from backprop_jax.engine.registry import (
     pullback,
     structured,
 )
-from backprop_jax.engine.residuals import split
 from backprop_jax.rules.contractions import dilated
+from backprop_jax.rules.models import reverse_of
 from backprop_jax.rules.shapes import of_padded, undo_slice
 
 #: With more places in a window, its extremum is looked for by XLA's own loop. Up to here the views
@@ -239,22 +239,6 @@ def reduce_in_pairs(run: Callable, inits: Sequence, operands: list) -> list:
     if not count:
         return start
     return together(start, [lax.squeeze(v, (0,)) for v in operands])
-
-
-def reverse_of(
-    bind: Callable, model: Callable[..., list], active: tuple[bool, ...], count: int
-) -> Unit:
-    """Returns the unit of a function that is run as it is and reversed as its model is."""
-
-    def forward(*operands: Any) -> tuple[list, list]:
-        return bind(*operands), []
-
-    def backward(operands: list, kept: list, cotangents: list) -> list:
-        unit = split(jax.make_jaxpr(model)(*operands), active).unit()
-        kept = unit.forward(*operands)[1]
-        return unit.backward([operands[i] for i in unit.keeps], kept, cotangents)
-
-    return Unit(forward, backward, tuple(range(len(active))), (True,) * count)
 
 
 @structured(lax.reduce_p)

@@ -10,7 +10,8 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import primitives
 
-from tests.rules.case import BOOL, COMPLEX, REAL, Case, integers
+from backprop_jax.rules.calls import composite_p
+from tests.rules.case import BOOL, COMPLEX, POSITIVE, REAL, UNIT, Case, integers
 from tests.rules.cases.calls import kept, product, softsign
 
 POLICIES = jax.checkpoint_policies
@@ -73,7 +74,31 @@ def counted(x: Any) -> Any:
     return x * lax.while_loop(lambda n: n < 5, lambda n: 2 * n, 1)
 
 
+composed = lax.composite(lambda x, y: lax.sin(x) * y, name="tests.product")
+
+
+def halved(x: Any, y: Any) -> Any:
+    """A while_loop whose trips the numbers decide on; an integer and a part at rest go along."""
+
+    def goes_on(carry: tuple) -> Any:
+        return jnp.sum(carry[1] ** 2) > 0.1
+
+    def once(carry: tuple) -> tuple:
+        n, x, w, still = carry
+        return n + 1, lax.sin(x) * 0.7 * y, w + x * x * still, still
+
+    return lax.while_loop(goes_on, once, (0, x, x, y))[1:3]
+
+
+def counting(x: Any, stop: Any) -> Any:
+    """A fori_loop with a bound known at run time, another one within."""
+    return lax.fori_loop(
+        0, stop, lambda i, x: lax.fori_loop(0, i, lambda j, x: lax.sin(x), x * 1.1), x
+    )
+
+
 PXY = (BOOL, REAL, REAL)
+NO_WHILE = "has no reverse of a while_loop"
 
 # fmt: off
 CASES = [
@@ -108,6 +133,13 @@ CASES = [
     Case("name",   named,                                                      [(3,), (3,)]),
     # -- calls -----------------------------------------------------------------------
     Case(str(primitives.closed_call_p), called,                                [(3,), (3,)]),
+    Case(str(composite_p), composed,                                           [(3,), (3,)],     jax_fails="no rule"),
+    # -- while -----------------------------------------------------------------------
     Case("while",  counted,                                                    [(3,)],           note="of constants"),
+    Case("while",  halved,                                                     [(3,), (3,)],     UNIT, jax_fails=NO_WHILE),
+    Case("while",  counting,                                                   [(3,), ()],       (REAL, integers(5)), "a bound known at run time, twice", jax_fails=NO_WHILE),
+    Case("while",  lambda x, n: lax.fori_loop(0, 30 + n, lambda i, c: lax.sin(c) * 1.2, x), [(2,), ()], (POSITIVE, integers(5)), "many trips", dtypes=(), jax_fails=NO_WHILE),
+    Case("while",  lambda x, n: lax.fori_loop(0, -n, lambda i, c: c * c, x),   [(2,), ()],       (REAL, integers(5)), "no trip", jax_fails=NO_WHILE),
+    Case("while",  lambda x, n: lax.fori_loop(0, n, lambda i, v: lax.cond(i > 1, lax.sin, lax.exp, v), x), [(2,), ()], (REAL, integers(5)), "around a cond", jax_fails=NO_WHILE),
 ]
 # fmt: on

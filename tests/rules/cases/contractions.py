@@ -68,9 +68,12 @@ CASES = [
     Case("conv_general_dilated", conv((2, 2), "SAME", LAST, batch_group_count=2), [(2, 4, 4, 2), (2, 2, 2, 4)], note="2-D, batch groups, stride"),
     Case("conv_general_dilated", lambda x, y: lax.conv_transpose(x, y, (2, 2), "SAME"), [(1, 2, 3, 2), (3, 3, 2, 2)], note="2-D, transposed"),
     Case("conv_general_dilated", conv((1,), "VALID"),                   [(1, 1, 4), (1, 1, 2)],       COMPLEX, "of complex numbers", ("complex64",)),
+    Case("scaled_dot", lambda x, y, u, v: lax.scaled_dot(x, y, lhs_scale=u, rhs_scale=v, preferred_element_type=np.float64), [(2, 4), (4, 3), (2, 2), (1, 3)], dtypes=("float32",), has_slope=False, jax_fails="no rule", note="it is rounded to bfloat16"),
+    Case("scaled_dot", lambda x, y: lax.scaled_dot(x, y, preferred_element_type=np.float64), [(2, 2, 4), (2, 4, 3)], dtypes=("float32",), has_slope=False, jax_fails="no rule", note="without scales"),
     # -- ragged ----------------------------------------------------------------------
     Case("ragged_dot_general", lax.ragged_dot,                     [(6, 3), (2, 3, 4), (2,)], (REAL, REAL, SIZES), jax_fails="no second derivative"),
     Case("ragged_dot_general", ragged((((0,), (0,)), ((), ())), 0, ()),              [(6, 3), (6, 4), (2,)], (REAL, REAL, SIZES), "groups along the sum", dtypes=("float32",), jax_fails="no rule"),
+    Case("ragged_dot_general", ragged((((2,), (1,)), ((0,), (0,))), 0, ()),          [(4, 2, 3), (4, 3, 2), (2,)], (REAL, REAL, SIZES), "groups of batches", dtypes=("float32",), jax_fails="no rule"),
     Case("ragged_dot_general", ragged((((1, 2), (1, 0)), ((), ())), 0, (2,)),        [(6, 3, 2), (2, 3, 2, 4), (2,)], (REAL, REAL, SIZES), "two sums", dtypes=("float32",), jax_fails="no second derivative"),
 ]
 # fmt: on

@@ -1,0 +1,199 @@
+"""Loops that end when they please: `while_loop`, and `fori_loop` with bounds known at run time.
+
+The way back wants the carry before every trip, the last one first, and nobody knows how many there
+will be. So a fixed number of places holds carries of some of the trips, and the others are computed
+again from the nearest one before. jax.grad has no rule: it would keep all.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+
+from backprop_jax.engine import cotangents as ct
+from backprop_jax.engine.jaxprs import as_function, size_in_bytes
+from backprop_jax.engine.registry import Unit, dear_to_recompute, structured
+from backprop_jax.engine.residuals import Split, split
+from backprop_jax.rules.loops import carried_activity
+
+#: As many places as fit in this, between the fewest and the most.
+BYTES = 2**26
+FEWEST, MOST = 16, 128
+
+INTEGER = np.dtype("int32")
+
+
+def fixed(number: int) -> Any:
+    """Returns a whole number as the loops here count."""
+    return lax.full((), number, INTEGER)
+
+
+class Places:
+    """Where carries are held: a stack, of the trips they come before, and of each array of them."""
+
+    def __init__(self, carry: list) -> None:
+        size = sum(size_in_bytes(jax.typeof(x)) for x in carry)
+        self.count = max(FEWEST, min(MOST, BYTES // max(size, 1)))
+
+    def empty(self, carry: list) -> tuple[Any, list]:
+        """Returns a stack with the carry before trip 0 at the bottom."""
+        blank = [lax.broadcast(lax.full_like(x, 0), (self.count,)) for x in carry]
+        return self.put((lax.full((self.count,), 0, INTEGER), blank), fixed(0), fixed(0), carry)
+
+    def put(self, stack: tuple, top: Any, trip: Any, carry: list) -> tuple[Any, list]:
+        """Returns the stack with the carry before a trip written at a place."""
+        trips, arrays = stack
+        write = lax.dynamic_update_index_in_dim
+        written = [write(a, x, top, 0) for a, x in zip(arrays, carry, strict=True)]
+        return write(trips, trip, top, 0), written
+
+    def get(self, stack: tuple, top: Any) -> tuple[Any, list]:
+        """Returns the trip and the carry before it that a place holds."""
+        trips, arrays = stack
+        read = [lax.dynamic_index_in_dim(a, top, 0, keepdims=False) for a in (trips, *arrays)]
+        return read[0], read[1:]
+
+    def stride(self, top: Any, distance: Any) -> Any:
+        """Returns how many trips lie between one place and the next, on the way to a trip ahead.
+
+        Half of the free places share the distance; the other half is for what lies between. The
+        last place there is goes to the trip itself.
+        """
+        free = lax.max((fixed(self.count - 1) - top) // 2, fixed(1))
+        return (distance + free - 1) // free
+
+
+def reverse_trips(
+    trip: Callable, pull: Callable, start: list, count: Any, gradients: tuple
+) -> tuple:
+    """Returns the gradients pulled back through `count` trips.
+
+    The place on top holds a carry from before the trip whose turn it is, or earlier. If it is the
+    one, the gradients are pulled through that trip; else a carry nearer to it is put on top.
+
+    Args:
+      trip: carry → the carry after one more trip.
+      pull: (carry before a trip, gradients) → gradients.
+      start: the carry before trip 0.
+      count: number of trips.
+      gradients: any pytree of arrays.
+    """
+    places = Places(start)
+
+    def advance(carry: list, distance: Any) -> list:
+        def once(state: tuple) -> tuple:
+            done, carry = state
+            return done + 1, trip(carry)
+
+        return lax.while_loop(lambda state: state[0] < distance, once, (fixed(0), carry))[1]
+
+    def back(last: Any, top: Any, stack: tuple, gradients: tuple) -> tuple:
+        return (
+            last - 1,
+            lax.max(top - 1, fixed(0)),
+            stack,
+            pull(places.get(stack, top)[1], gradients),
+        )
+
+    def ahead(last: Any, top: Any, stack: tuple, gradients: tuple) -> tuple:
+        held, carry = places.get(stack, top)
+        held += (distance := places.stride(top, last - held))
+        stack = places.put(stack, top + 1, held, advance(carry, distance))
+        return last, top + 1, stack, gradients
+
+    def move(state: tuple) -> tuple:
+        last, top, stack, _ = state
+        return lax.cond(places.get(stack, top)[0] == last, back, ahead, *state)
+
+    state = (count - 1, fixed(0), places.empty(start), gradients)
+    return lax.while_loop(lambda state: state[0] >= 0, move, state)[3]
+
+
+def nonzero(body: Split, consts: int, cotangents: list) -> list[bool]:
+    """Returns which cotangents of constants and carry some trip makes, or has, not zero."""
+    present = [g is not None for g in cotangents]
+    while True:
+        pairs = zip(body.cotangents, present, strict=True)
+        zero = body.zero([v for v, p in pairs if v is not None and not p])
+        outputs = iter(body.gradients)
+        found = [given and next(outputs) not in zero for given in body.given]
+        after = [p or f for p, f in zip(present, found[consts:], strict=True)]
+        if after == present:
+            return [*found[:consts], *after]
+        present = after
+
+
+@structured(lax.while_p)
+def while_loop(
+    active: tuple[bool, ...],
+    *,
+    cond_jaxpr: Any,
+    cond_nconsts: int,
+    body_jaxpr: Any,
+    body_nconsts: int,
+) -> Unit:
+    """A loop: its derivative is that of the trips there were; their number has none.
+
+    Kept are the operands and that number.
+    """
+    closed = body_jaxpr
+    count = len(closed.in_avals) - body_nconsts
+    active = active[cond_nconsts:]
+    moving = tuple(carried_activity(closed, active, body_nconsts, count))
+    body = split(closed, moving, [True] * len(moving))
+    unit, run = body.unit(), as_function(body_jaxpr)
+    going_on = as_function(cond_jaxpr)
+
+    def forward(*operands: Any) -> tuple[list, list]:
+        of_cond, rest = operands[:cond_nconsts], operands[cond_nconsts:]
+        consts, carry = rest[:body_nconsts], list(rest[body_nconsts:])
+
+        def once(state: tuple) -> tuple:
+            trips, carry = state
+            return trips + 1, run(*consts, *carry)
+
+        def goes_on(state: tuple) -> Any:
+            return going_on(*of_cond, *state[1])[0]
+
+        trips, carry = lax.while_loop(goes_on, once, (fixed(0), carry))
+        return carry, [trips]
+
+    def backward(operands: list, kept: list, cotangents: list) -> list:
+        consts, start = list(operands[:body_nconsts]), list(operands[body_nconsts:])
+        wanted = nonzero(body, body_nconsts, cotangents)
+        of_consts, of_carry = wanted[:body_nconsts], wanted[body_nconsts:]
+
+        def trip(carry: list) -> list:
+            return run(*consts, *carry)
+
+        def pull(carry: list, gradients: tuple) -> tuple:
+            totals, g = gradients
+            known = [*consts, *carry]
+            _, kept = unit.forward(*known)
+            found = unit.backward([known[i] for i in unit.keeps], kept, g)
+            sums = [
+                None if t is None else ct.add(t, h)
+                for t, h in zip(totals, found[:body_nconsts], strict=True)
+            ]
+            return sums, filled(found[body_nconsts:], start, of_carry)
+
+        totals = filled([None] * body_nconsts, consts, of_consts)
+        g = filled(cotangents, start, of_carry)
+        totals, g = reverse_trips(trip, pull, start, kept[0], (totals, g))
+        return [None] * cond_nconsts + totals + g
+
+    keeps = tuple(range(cond_nconsts, cond_nconsts + len(active)))
+    return Unit(forward, backward, keeps, moving[body_nconsts:])
+
+
+def filled(cotangents: list, values: list, wanted: list[bool]) -> list:
+    """Returns the cotangents of the values that are wanted, zeros for those that are absent."""
+    return [
+        (ct.zeros(jax.typeof(x)) if g is None else g) if w else None
+        for g, x, w in zip(cotangents, values, wanted, strict=True)
+    ]
+
+
+dear_to_recompute(lax.while_p)
