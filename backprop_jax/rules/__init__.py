@@ -9,10 +9,12 @@ from backprop_jax.rules import fft as fft
 from backprop_jax.rules import indexing as indexing
 from backprop_jax.rules import linalg as linalg
 from backprop_jax.rules import loops as loops
+from backprop_jax.rules import models as models
 from backprop_jax.rules import orders as orders
 from backprop_jax.rules import parallel as parallel
 from backprop_jax.rules import ragged as ragged
 from backprop_jax.rules import reductions as reductions
 from backprop_jax.rules import shapes as shapes
 from backprop_jax.rules import special as special
+from backprop_jax.rules import trips as trips
 from backprop_jax.rules import windows as windows
