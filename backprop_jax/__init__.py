@@ -7,8 +7,8 @@ rules      one rule for each primitive of `jax.lax`
 engine     a function runs on a tape, the tape is walked back
 check      is it right? ours, jax.grad's and a float64 evaluation side by side
 
-`checkpoint` and `remat` are JAX's own names: they mark a part of a program, and the rule for what is
-so marked is ours.
+`checkpoint` and `remat` are JAX's own names: they mark a part of a program, and the rule for what
+is so marked is ours.
 """
 
 import os

@@ -208,8 +208,8 @@ def check_tangents(name: str, primals: Any, tangents: Any) -> None:
             raise TypeError(
                 f"primal and tangent arguments to {name} do not match; dtypes must be equal, or in "
                 "case of int/bool primal dtype the tangent dtype must be float0. Got primal dtype "
-                f"{primal.dtype} and so expected tangent dtype {dtype_name(dtype)}, but got tangent "
-                f"dtype {dtype_name(tangent.dtype)} instead."
+                f"{primal.dtype} and so expected tangent dtype {dtype_name(dtype)}, but got "
+                f"tangent dtype {dtype_name(tangent.dtype)} instead."
             )
         if primal.shape != tangent.shape:
             raise ValueError(

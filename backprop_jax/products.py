@@ -164,7 +164,7 @@ def linear_transpose(fun: Callable, *primals: PyTree) -> Callable:
         if not ct.is_differentiable(aval):
             raise TypeError(
                 "linear_transpose only supports [float or complex] -> [float or complex] "
-                f"functions, but got {dtypes(closed.in_avals)} -> {dtypes(closed.out_avals)}."
+                f"functions, but got {names(closed.in_avals)} -> {names(closed.out_avals)}."
             )
     function, active = as_function(closed), [True] * len(closed.in_avals)
 
@@ -198,11 +198,12 @@ def matching(cotangent: PyTree, tree: Any, avals: Sequence) -> list:
     types = [jax.typeof(leaf) for leaf in leaves]
     if any(t.shape != a.shape or t.dtype != a.dtype for t, a in zip(types, avals, strict=True)):
         raise TypeError(
-            f"cotangent type does not match function output, expected {list(avals)} but got {types}"
+            f"cotangent type does not match function output, expected {names(avals)} "
+            f"but got {names(types)}"
         )
     return leaves
 
 
-def dtypes(avals: Sequence) -> list[str]:
-    """Returns the names of the dtypes."""
-    return [str(aval.dtype) for aval in avals]
+def names(avals: Sequence) -> str:
+    """Returns what to call types in a message."""
+    return ", ".join(aval.str_short() for aval in avals) or "nothing"

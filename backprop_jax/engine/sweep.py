@@ -27,13 +27,21 @@ def sweep(
     """
     with take_current_trace() as parent:
         tape = Tape(parent, reading or readings.get(), linear)
-        recorded = [tape.record(x) if a else x for x, a in zip(operands, active, strict=True)]
-        inputs = [x.slot if a else None for x, a in zip(recorded, active, strict=True)]
         with set_current_trace(tape, check_leaks=True):
-            results, outputs = tape.unwrap(fun(*recorded))
-        nodes = leading_to(outputs, tape.nodes)
-        tape.invalidate()
-    return results, Pullback(nodes, inputs, outputs)
+            swept = run(tape, fun, operands, active)
+            tape.invalidate()
+            del tape  # what still refers to it when the trace is left, leaks
+    return swept
+
+
+def run(
+    tape: Tape, fun: Callable, operands: Sequence, active: Sequence[bool]
+) -> tuple[list, Pullback]:
+    """Returns what `sweep` does; the tape is the current trace."""
+    recorded = [tape.record(x) if a else x for x, a in zip(operands, active, strict=True)]
+    inputs = [x.slot if a else None for x, a in zip(recorded, active, strict=True)]
+    results, outputs = tape.unwrap(fun(*recorded))
+    return results, Pullback(leading_to(outputs, tape.nodes), inputs, outputs)
 
 
 def leading_to(outputs: Sequence[int | None], nodes: Sequence[Node]) -> list[Node]:

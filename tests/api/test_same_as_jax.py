@@ -156,7 +156,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "jvp of jvp":                      lambda m: m.jvp(lambda x: m.jvp(scalar, (x,), (1.0,))[1], (1.5,), (1.0,)),
     "jvp of grad":                     lambda m: m.jvp(m.grad(curve), (X,), (X,)),
     "grad of jvp":                     lambda m: m.grad(lambda x: m.jvp(curve, (x,), (X,))[1])(X),
-    "jvp through a user's rule":       lambda m: m.jvp(cube, (1.5,), (2.0,)),
+    "jvp through a user's rule":       lambda m: m.jvp(cube, (X,), (X[::-1],)),
     "jvp through a loop":              lambda m: m.jvp(lambda x: lax.scan(lambda c, y: (jnp.sin(c) * y, c), x[0], x), (X,), (X,)),
     "jvp through a branch":            lambda m: m.jvp(lambda x: lax.cond(x[0] > 0, jnp.sin, jnp.cos, x), (X,), (X,)),
     "jacfwd":                          lambda m: m.jacfwd(lambda x: W @ jnp.sin(x))(X),
