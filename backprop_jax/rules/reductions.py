@@ -85,9 +85,11 @@ def cumlogsumexp(g: Any, x: Any, z: Any, *, axis: int, reverse: bool) -> Any:
     """The cotangent of x_j is exp(x_j - z_j) s_j, where s_j = g_j + exp(z_j - z_{j+1}) s_{j+1}.
 
     s_j is the sum over k ≥ j of g_k exp(z_j - z_k). No exponent is positive, since z does not fall.
+    What is subtracted is 0 where z is -inf, as all x up to there are: the weights are 0, not NaN.
     """
-    a = lax.exp(z - neighbour(z, math.inf, axis, not reverse))
-    return lax.exp(x - z) * recurrence(a, g, axis, not reverse)
+    finite = lax.select(z == -math.inf, lax.full_like(z, 0), z)
+    a = lax.exp(z - neighbour(finite, math.inf, axis, not reverse))
+    return lax.exp(x - finite) * recurrence(a, g, axis, not reverse)
 
 
 def running_extremum(g: Any, x: Any, z: Any, *, axis: int, reverse: bool) -> Any:
