@@ -27,6 +27,9 @@ lax_scipy_special_functions_test lax_scipy_spectral_dac_test random_lax_test fft
 ode_test generated_fun_test custom_root_test custom_linear_solve_test shard_map_test
 """.split()
 
+#: pytest's exit status: all passed, some failed, there were none.
+ENDED = (0, 1, 5)
+
 COLUMNS = ("reached", "passed", "failed with JAX, too", "excepted", "failed")
 
 
@@ -43,7 +46,9 @@ def run(tests: Sequence[str], differentiation: str, more: Sequence[str] = ()) ->
             f"--outcomes={outcomes}",
         ]
         command = [sys.executable, "-m", "pytest", *options, *more, f"@{names}"]
-        subprocess.run(command, cwd=HERE.parent.parent, check=False)
+        status = subprocess.run(command, cwd=HERE.parent.parent, check=False).returncode
+        if status not in ENDED:
+            raise RuntimeError(f"pytest ended before its tests did, with status {status}.")
         lines = map(json.loads, outcomes.read_text().splitlines())
         return {line["test"]: line for line in lines}
 
