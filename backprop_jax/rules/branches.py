@@ -34,9 +34,23 @@ def shared_places(kinds: Sequence[Sequence[Any]]) -> tuple[list, list[list[int]]
     return types, places
 
 
+def take(index: Any, branches: list[Callable], platforms: Sequence | None, *operands: Any) -> Any:
+    """Returns what one branch makes of the operands: the index names it, or the platform."""
+    if platforms is None:
+        return lax.switch(index, branches, *operands)
+    named = {name: b for names, b in zip(platforms, branches, strict=True) for name in names or ()}
+    default = branches[-1] if platforms[-1] is None else None
+    return lax.platform_dependent(*operands, default=default, **named)
+
+
 @structured(lax.cond_p)
-def cond(active: tuple[bool, ...], *, branches: tuple, **params: Any) -> Unit:
-    """The way back takes the branch that was taken. All branches keep what they keep in one set."""
+def cond(
+    active: tuple[bool, ...], *, branches: tuple, branches_platforms: Any = None, **params: Any
+) -> Unit:
+    """The way back takes the branch that was taken. All branches keep what they keep in one set.
+
+    A branch for one platform is left out of a program for another, forward and back.
+    """
     del params
     units = [split(branch, active[1:]).unit() for branch in branches]
     kept_avals = [
@@ -56,7 +70,8 @@ def cond(active: tuple[bool, ...], *, branches: tuple, **params: Any) -> Unit:
 
             return branch
 
-        return lax.switch(index, [taken(number) for number in range(len(units))], *operands)
+        branches = [taken(number) for number in range(len(units))]
+        return take(index, branches, branches_platforms, *operands)
 
     def backward(operands: list, kept: list, cotangents: list) -> list:
         index, *operands = operands
@@ -73,7 +88,7 @@ def cond(active: tuple[bool, ...], *, branches: tuple, **params: Any) -> Unit:
             return branch
 
         branches = [taken(number) for number in range(len(units))]
-        return [None, *lax.switch(index, branches, operands, kept, cotangents)]
+        return [None, *take(index, branches, branches_platforms, operands, kept, cotangents)]
 
     moving = tuple(any(each) for each in zip(*(unit.moving for unit in units), strict=True))
     return Unit(forward, backward, (0, *(i + 1 for i in keeps)), moving)

@@ -41,6 +41,10 @@ def switched(i: Any, x: Any, y: Any) -> Any:
     return lax.switch(i, branches, x, y)
 
 
+def by_platform(x: Any) -> Any:
+    return lax.platform_dependent(x, cpu=lax.sin, cuda=lax.cos, default=lax.tan)
+
+
 def in_a_scan(x: Any, y: Any) -> Any:
     def step(h: Any, y: Any) -> tuple:
         return lax.cond(y > 0, lambda h: lax.sin(h) * y, lambda h: h * h, h), h
@@ -118,6 +122,7 @@ CASES = [
     Case("cond",   lambda p, x: lax.cond(p, softsign, lax.tanh, x),            [(), (3,)],       (BOOL, REAL), "a custom_jvp within"),
     Case("cond",   lambda p, x: lax.cond(p, lax.sin, lambda x: x * lax.conj(x), x), [(), (3,)],  (BOOL, COMPLEX), "of complex numbers", ("complex64",)),
     Case("cond",   jax.jit(either),                                            [(), (3,), (3,)], PXY, "within a jit"),
+    Case("cond",   by_platform,                                                [(3,)],           note="one branch for each platform"),
     # -- checkpoint ------------------------------------------------------------------
     Case("remat2", again(lambda x, y: lax.sin(lax.exp(x) * y) * y),            [(3,), (3,)]),
     Case("remat2", again(again(lambda x: lax.sin(lax.sin(x)))),                [(3,)],           note="within a checkpoint"),
