@@ -231,10 +231,13 @@ class VJP:
 
 
 def check_cotangent(g: Any, aval: Any) -> Any:
-    """Returns a cotangent the user gave for a result of this type; None if it can only be zero."""
+    """Returns a cotangent the user gave for a result of this type; None if it can only be zero.
+
+    An integer has a cotangent of dtype `float0`; as in JAX, any other of its shape will do.
+    """
     given = jax.typeof(g)
     dtype = aval.dtype if ct.is_differentiable(aval) else ct.float0
-    if given.shape != aval.shape or given.dtype != dtype:
+    if given.shape != aval.shape or given.dtype != dtype != ct.float0:
         raise ValueError(
             "unexpected JAX type (e.g. shape/dtype) for argument to VJP function: got "
             f"{given.str_short()}, but expected {aval.update(dtype=dtype).str_short()} because the "

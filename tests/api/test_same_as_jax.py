@@ -121,6 +121,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "vjp of several":                  lambda m: m.vjp(lambda p, y: {"a": p[0] * y, "b": p[1] + y}, (X, X), X)[1]({"a": X, "b": X}),
     "vjp of a result not a number":    lambda m: m.vjp(lambda x: (x, None, ()), X)[1]((X, None, ())),
     "vjp, has_aux":                    lambda m: (lambda z, pull, aux: (z, pull(z), aux))(*m.vjp(lambda x: (x * x, {"x": x}), X, has_aux=True)),
+    "an integer for an integer's":      lambda m: m.vjp(lambda x, i: (x[i], i + 1), X, 1)[1]((np.float32(1), 7)),
     "vjp with integers":               lambda m: m.vjp(lambda x, i: (x[i], i + 1), X, 1)[1]((np.float32(1), np.zeros((), jax.dtypes.float0))),
     "vjp, twice":                      lambda m: (lambda pull: (pull(X), pull(2 * X)))(m.vjp(lambda x: jnp.sin(x) * x, X)[1]),
     "vjp of no operands":              lambda m: m.vjp(lambda: X)[1](X),
