@@ -14,6 +14,11 @@ def variables(atoms: Iterable) -> list:
     return [atom for atom in atoms if not isinstance(atom, Literal)]
 
 
+def among(atom: Any, group: set) -> bool:
+    """Returns whether an atom is one of these variables; a literal is none."""
+    return not isinstance(atom, Literal) and atom in group
+
+
 def depending_on(sources: Iterable, equations: Sequence) -> set:
     """Returns the variables whose value depends on one of the sources, these among them."""
     moving = set(sources)

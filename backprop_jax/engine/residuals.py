@@ -14,6 +14,7 @@ import jax
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.cut import INFINITE, minimum_cut
 from backprop_jax.engine.jaxprs import (
+    among,
     as_function,
     depending_on,
     evaluate,
@@ -68,11 +69,11 @@ class Split:
         pairs = [(v, g) for v, g in zip(self.cotangents, cotangents, strict=True) if v is not None]
         at_hand = {**at_hand, **{v: g for v, g in pairs if g is not None}}
         zero = self.zero([v for v, g in pairs if g is None])
-        wanted = [v for v in self.gradients if v not in zero]
+        wanted = [v for v in self.gradients if not among(v, zero)]
         used = needed_for(wanted, equations, {*at_hand, *zero})
         read = {v for e in used for v in variables(e.invars)} & zero
         found = iter(self.run({**at_hand, **{v: ct.zeros(v.aval) for v in read}}, wanted))
-        values = iter([None if v in zero else next(found) for v in self.gradients])
+        values = iter([None if among(v, zero) else next(found) for v in self.gradients])
         return [next(values) if given else None for given in self.given]
 
     def zero(self, absent: Sequence) -> set:
@@ -119,8 +120,8 @@ def split(
       active: for every operand, whether its gradient is wanted.
       free: for every operand, whether it is at hand on the way back for nothing. Default: none is.
       fixed: for every operand, whether it is the same in every run of a loop. Default: none is.
-      saveable: equation → whether its results may be kept. Then all others are computed again, dear
-        or not. Default: what is dear is kept, and whatever saves memory.
+      saveable: equation → whether its results are kept if they are of use. Then all others are
+        computed again, dear or not. Default: what is dear is kept, and whatever saves memory.
     """
     joint, moving, given = trace_joint(jaxpr, active)
     count = len(jaxpr.in_avals)
@@ -192,8 +193,9 @@ def choose(
     if saveable is None:
         once = [v for e in ahead if is_dear(e) for v in e.outvars]
     else:
-        once = []
-        cost.update({v: 0 if saveable(e) else INFINITE for e in ahead for v in e.outvars})
+        once = [v for e in ahead if saveable(e) for v in e.outvars]
+        cost.update({v: INFINITE for e in ahead for v in e.outvars})
+        cost.update({v: 0 for v in once})
     candidates = [v for v in [*operands, *made] if v not in at_hand]
     kept = minimum_cut(
         {v: cost[v] for v in candidates},

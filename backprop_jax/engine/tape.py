@@ -8,6 +8,7 @@ analysis.
 """
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,6 +45,22 @@ class Recorded(Tracer):
         """Returns the number behind the value if there is one, so that Python can branch on it."""
         value = self.value
         return value.to_concrete_value() if isinstance(value, Tracer) else value
+
+    def _contents(self) -> list[tuple[str, Any]]:
+        """Returns what is shown of it. `jax.closure_convert`, too, looks here for derivatives."""
+        return [("value", self.value), ("derivative", may_have_derivative())]
+
+
+@functools.cache
+def may_have_derivative() -> Tracer:
+    """Returns a tracer of JAX's own that stands for a number of which a derivative may be taken.
+
+    `jax.closure_convert` hoists from a closure what holds one of those, and of no other class.
+    """
+    found: list = []
+    with jax.check_tracer_leaks(False):
+        jax.make_jaxpr(found.append)(0.0)
+    return found[0]
 
 
 @dataclasses.dataclass(slots=True)
@@ -216,6 +233,8 @@ class Tape(Trace):
             if all(slot is None for slot in slots):
                 params = {"subfuns": (fun, jvp), "symbolic_zeros": symbolic_zeros}
                 return primitive.bind(*values, **params)
+        if self.linear:
+            return self.process_call(primitive, fun, tracers, {})
         tape = Tape(self.parent_trace, self.reading, NOT_LINEAR)
         results, moved, kept = custom.run_jvp(tape, jvp, values, slots, symbolic_zeros)
         return self.add(primitive, {}, custom.JVP, operands, results, kept, moved)

@@ -66,14 +66,20 @@ def checkpoint(
     """A function that keeps its operands, and what the policy allows; all else is computed again.
 
     The operands pass an optimization barrier on the way back, or XLA would find what it computed
-    before and keep it for us.
+    before and keep it for us; all of them do, or those that `prevent_cse` names.
     """
     del params
     unit = split(ClosedJaxpr(jaxpr, ()), active, saveable=saveable_by(policy)).unit()
 
+    each = prevent_cse if isinstance(prevent_cse, tuple) else (prevent_cse,) * len(active)
+    behind = [each[i] for i in unit.keeps]
+
     def backward(operands: list, kept: list, cotangents: list) -> list:
-        if prevent_cse:
-            operands, kept, cotangents = lax.optimization_barrier((operands, kept, cotangents))
+        if any(each):
+            hidden = [x for x, b in zip(operands, behind, strict=True) if b]
+            hidden, kept, cotangents = lax.optimization_barrier((hidden, kept, cotangents))
+            found = iter(hidden)
+            operands = [next(found) if b else x for x, b in zip(operands, behind, strict=True)]
         return unit.backward(operands, kept, cotangents)
 
     return unit._replace(backward=backward)

@@ -6,7 +6,7 @@ from typing import Any
 from jax import lax
 
 from backprop_jax.engine import cotangents as ct
-from backprop_jax.engine.jaxprs import depending_on
+from backprop_jax.engine.jaxprs import among, depending_on
 from backprop_jax.engine.registry import Unit, dear_to_recompute, structured
 from backprop_jax.engine.residuals import Split, split
 
@@ -123,7 +123,7 @@ class Loop:
             pairs = zip(self.body.cotangents, present, strict=True)
             zero = self.body.zero([v for v, p in pairs if v is not None and not p])
             outputs = iter(self.body.gradients)
-            found = [given and next(outputs) not in zero for given in self.body.given]
+            found = [given and not among(next(outputs), zero) for given in self.body.given]
             of_consts, of_carry, _ = self.parts(found)
             after = [p or f for p, f in zip(present, of_carry, strict=False)]
             if after == present[: self.carry]:

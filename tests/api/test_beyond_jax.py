@@ -184,6 +184,11 @@ def test_a_value_that_escapes_is_named_as_a_leak():
         jax.jit(lambda y: y + escaped[0])(1.0)
 
 
+def test_nothing_leaks_that_jax_would_find():
+    with jax.checking_leaks():
+        assert bp.grad(jax.jit(lambda x: jax.checkpoint(jnp.sin)(x) * x))(0.0) == 0
+
+
 def test_donates_and_shards_as_jit_does():
     step = jax.jit(lambda w: w - 0.1 * bp.grad(curve)(w), donate_argnums=0)
     w = jnp.array(X)

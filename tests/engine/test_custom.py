@@ -114,3 +114,50 @@ def test_a_custom_jvp_without_a_rule_is_an_error():
 
 def test_relu_of_jax_and_of_ours_at_zero():
     assert bp.grad(jax.nn.relu)(0.0) == jax.grad(jax.nn.relu)(0.0) == 0
+
+
+def test_a_linear_function_may_be_its_own_tangent():
+    """In a rule, tangents go through the function itself, not through its rule again."""
+
+    @jax.custom_jvp
+    def double(x: Any) -> Any:
+        return 2 * x
+
+    @double.defjvp
+    def rule(primals: tuple, tangents: tuple) -> tuple:
+        return double(*primals), double(*tangents)
+
+    def loop(x: Any) -> Any:
+        return jnp.sum(lax.scan(lambda c, _: (double(c), None), x, length=3)[0])
+
+    np.testing.assert_array_equal(bp.grad(loop)(X), np.full(3, 8.0))
+    np.testing.assert_array_equal(jax.jit(bp.grad(loop))(X), np.full(3, 8.0))
+
+
+def test_a_constant_for_a_cotangent_within_a_loop():
+    @jax.custom_vjp
+    def fun(x: Any) -> Any:
+        return x
+
+    fun.defvjp(lambda x: (x, None), lambda _, g: (2.0,))
+
+    def loop(x: Any) -> Any:
+        return lax.scan(lambda c, _: (fun(c), None), x, length=1)[0]
+
+    assert bp.grad(loop)(1.0) == jax.grad(loop)(1.0) == 2
+
+
+def test_closure_convert_hoists_what_is_differentiated():
+    @jax.custom_vjp
+    def outer(x: Any, *hoisted: Any) -> Any:
+        raise AssertionError("the rule runs instead")
+
+    def differentiated(c: Any, x: Any) -> Any:
+        fun, hoisted = jax.closure_convert(lambda x: jnp.sum(jnp.sin(x * c)), x)
+        outer.defvjp(
+            lambda x, *rest: (fun(x, *rest), [10 * r for r in rest]),
+            lambda kept, g: (g * X, *kept),
+        )
+        return outer(x, *hoisted)
+
+    np.testing.assert_array_equal(bp.grad(differentiated)(X, X), 10 * X)

@@ -131,9 +131,35 @@ def test_a_checkpoint_keeps_its_operands_and_computes_again():
     assert found["optimization_barrier"] == 1, "XLA would find what it computed before"
 
 
+def test_a_checkpoint_keeps_what_its_policy_names():
+    """Even where computing it again would take no more memory."""
+    policy = jax.checkpoint_policies.checkpoint_dots
+    fun = jax.checkpoint(lambda w: jnp.sum(jnp.sin(jnp.sin(X @ w))), policy=policy)
+    found = primitives(jax.make_jaxpr(bp.grad(fun))(np.ones((3, 3), np.float32)).jaxpr)
+    assert found["dot_general"] == 2
+
+
+def test_a_checkpoint_hides_the_operands_it_is_told_to():
+    layer = jax.checkpoint(lambda w, x: jnp.sum(jnp.sin(x @ w)), prevent_cse=(False, True))
+    gradient = jax.make_jaxpr(bp.grad(layer, (0, 1)))(np.ones((3, 3), np.float32), X)
+    (barrier,) = [
+        e for e in equations(gradient.jaxpr) if e.primitive.name == "optimization_barrier"
+    ]
+    assert [v.aval.shape for v in barrier.invars] == [X.shape, ()]
+
+
 def test_a_gradient_takes_no_more_memory_than_that_of_jax():
     def temporary(gradient: Callable) -> int:
         compiled = jax.jit(gradient).lower(W, H, np.ones((200, 8), np.float32)).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
     assert temporary(bp.grad(rnn)) <= temporary(jax.grad(rnn))
+
+
+def test_a_program_holds_the_branch_of_its_platform_alone():
+    def fun(x: Any) -> Any:
+        return lax.platform_dependent(x, cpu=lax.sin, cuda=lax.tan, default=lax.exp)
+
+    text = jax.jit(bp.grad(fun)).trace(0.0).lower(lowering_platforms=("cuda",)).as_text()
+    assert "sine" not in text
+    assert "exponential" not in text
