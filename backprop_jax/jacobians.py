@@ -154,7 +154,7 @@ def parts(block: jax.Array, example: PyTree, axis: int) -> PyTree:
     pieces = jnp.split(block, np.cumsum([math.prod(shape) for shape in shapes])[:-1], axis)
     rest = block.shape[1:] if axis == 0 else block.shape[:-1]
     found = [
-        piece.reshape(*shape, *rest) if axis == 0 else piece.reshape(*rest, *shape)
+        piece.reshape((*shape, *rest) if axis == 0 else (*rest, *shape))
         for piece, shape in zip(pieces, shapes, strict=True)
     ]
     return jax.tree.unflatten(tree, found)

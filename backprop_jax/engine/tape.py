@@ -114,6 +114,7 @@ class Tape(Trace):
 
     def __init__(self, parent: Trace, reading: Reading, linear: str = "") -> None:
         super().__init__()
+        self.requires_low = False
         self.parent_trace = parent
         self.reading = reading
         self.linear = linear
@@ -180,6 +181,8 @@ class Tape(Trace):
         if type(rule) is Structured:
             outs = self.process_structured(primitive, rule, tracers, params)
             return outs if primitive.multiple_results else outs[0]
+        if rule is None and primitive.is_high(*map(jax.typeof, tracers), **params):
+            return self.process_high(primitive, tracers, params)
         with set_current_trace(self.parent_trace):
             result = primitive.bind(*values, **params)
         if type(rule) is Constant:
@@ -261,6 +264,19 @@ class Tape(Trace):
         kept = custom.Backward(bwd, residuals, symbolic_zeros)
         rule = self.reading.of_user(custom.VJP)
         return self.add(primitive, {}, rule, operands, results, kept)
+
+    def process_high(self, primitive: Any, tracers: Sequence, params: dict) -> Any:
+        """Runs a primitive made of others: with its user's reverse rule, or else as the others."""
+        function = params.get("_prim")
+        if function is None or not custom.brings_rule(function):
+            with set_current_trace(self):
+                return primitive.to_lojax(*tracers, **params)
+        values, slots = operands = self.unwrap(tracers)
+        with set_current_trace(self.parent_trace):
+            results, moved, residuals = custom.run_high_fwd(function, values, slots)
+        kept = custom.HighBackward(function, residuals)
+        rule = self.reading.of_user(custom.HIGH)
+        return self.add(primitive, {}, rule, operands, results, kept, moved)
 
     def process_call(self, primitive: Any, fun: Any, tracers: Sequence, params: dict, /) -> Any:
         """Runs a called function on the tape itself: a call is no step of its own."""

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.experimental import hijax
 
 import backprop_jax as bp
 
@@ -161,3 +162,42 @@ def test_closure_convert_hoists_what_is_differentiated():
         return outer(x, *hoisted)
 
     np.testing.assert_array_equal(bp.grad(differentiated)(X, X), 10 * X)
+
+
+HighPrimitive = getattr(hijax, "HiPrim", None) or hijax.VJPHiPrimitive
+
+
+class Tripled(HighPrimitive):
+    """A primitive made of others, with a reverse rule that is not theirs."""
+
+    def __init__(self, x: Any) -> None:
+        self.in_avals, self.out_aval, self.params = (jax.typeof(x),), jax.typeof(x), {}
+        super().__init__()
+
+    def expand(self, x: Any) -> Any:
+        return 3 * x
+
+    def vjp_fwd(self, active: Any, /, x: Any) -> tuple:
+        assert active == (True,)
+        return 3 * x, x
+
+    def vjp_bwd_retval(self, x: Any, g: Any, /) -> tuple:
+        return (300 * g * x,)
+
+
+# fmt: off
+HIGH = {
+    "eager":         lambda x: Tripled(x)(x),
+    "in a jit":      jax.jit(lambda x: Tripled(x)(x)),
+    "in a scan":     lambda x: lax.scan(lambda c, _: (Tripled(x)(x) + 0 * c, None), x, length=1)[0],
+    "in a checkpoint": jax.checkpoint(lambda x: Tripled(x)(x)),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("where", HIGH)
+def test_the_rule_of_a_high_primitive_is_called(where, compiled):
+    gradient = bp.grad(lambda x: jnp.sum(HIGH[where](x)))
+    gradient = jax.jit(gradient) if compiled else gradient
+    np.testing.assert_allclose(gradient(X), 300 * X, rtol=1e-6)
