@@ -9,6 +9,7 @@ from jax.extend.core import ClosedJaxpr, primitives
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import Unit, structured
 from backprop_jax.engine.residuals import split
+from backprop_jax.rules.functions import known, unit_of
 from backprop_jax.rules.models import primitive_of
 
 PLACEMENT = ("in_shardings", "out_shardings", "in_layouts", "out_layouts")
@@ -17,22 +18,25 @@ PLACEMENT = ("in_shardings", "out_shardings", "in_layouts", "out_layouts")
 def inline_jit(params: dict) -> Callable | None:
     """Returns the function to run in the place of a `jit` that only groups equations.
 
-    One that says where its values live or how to compile it stays whole.
+    One that says where its values live or how to compile it stays whole, and one with its own rule.
     """
     placed = any(
         item is not None and type(item).__name__ != "UnspecifiedValue"
         for name in PLACEMENT
         for item in params[name]
     )
-    if placed or params["compiler_options_kvs"]:
+    own = known(params["name"], params["jaxpr"])
+    if placed or params["compiler_options_kvs"] or own:
         return None
     return as_function(params["jaxpr"])
 
 
 @structured(primitives.jit_p, inline_jit)
-def jit(active: tuple[bool, ...], *, jaxpr: Any, **params: Any) -> Unit:
+def jit(active: tuple[bool, ...], *, jaxpr: Any, name: str, **params: Any) -> Unit:
     """A compiled function: forward and back are compiled likewise, each on its own."""
     del params
+    if own := known(name, jaxpr):
+        return unit_of(own, jaxpr, active)
     return split(jaxpr, active).unit()
 
 

@@ -138,16 +138,17 @@ def while_loop(
 
     Kept are the operands and that number.
     """
-    closed = body_jaxpr
-    count = len(closed.in_avals) - body_nconsts
-    active = active[cond_nconsts:]
-    moving = tuple(carried_activity(closed, active, body_nconsts, count))
-    body = split(closed, moving, [True] * len(moving))
+    going_on, fixed_for_cond = as_function(cond_jaxpr), cond_nconsts
+    if cond_jaxpr.out_avals[0].shape:
+        body_jaxpr = in_lockstep(cond_jaxpr, cond_nconsts, body_jaxpr)
+        body_nconsts, cond_nconsts = body_nconsts + cond_nconsts, 0
+    count = len(body_jaxpr.in_avals) - body_nconsts
+    moving = tuple(carried_activity(body_jaxpr, active[cond_nconsts:], body_nconsts, count))
+    body = split(body_jaxpr, moving, [True] * len(moving))
     unit, run = body.unit(), as_function(body_jaxpr)
-    going_on = as_function(cond_jaxpr)
 
     def forward(*operands: Any) -> tuple[list, list]:
-        of_cond, rest = operands[:cond_nconsts], operands[cond_nconsts:]
+        of_cond, rest = operands[:fixed_for_cond], operands[cond_nconsts:]
         consts, carry = rest[:body_nconsts], list(rest[body_nconsts:])
 
         def once(state: tuple) -> tuple:
@@ -155,7 +156,8 @@ def while_loop(
             return trips + 1, run(*consts, *carry)
 
         def goes_on(state: tuple) -> Any:
-            return going_on(*of_cond, *state[1])[0]
+            (on,) = going_on(*of_cond, *state[1])
+            return lax.reduce_or(on, tuple(range(on.ndim)))
 
         trips, carry = lax.while_loop(goes_on, once, (fixed(0), carry))
         return carry, [trips]
@@ -184,8 +186,29 @@ def while_loop(
         totals, g = reverse_trips(trip, pull, start, kept[0], (totals, g))
         return [None] * cond_nconsts + totals + g
 
-    keeps = tuple(range(cond_nconsts, cond_nconsts + len(active)))
+    keeps = tuple(range(cond_nconsts, len(active)))
     return Unit(forward, backward, keeps, moving[body_nconsts:])
+
+
+def in_lockstep(cond_jaxpr: Any, cond_nconsts: int, body_jaxpr: Any) -> Any:
+    """Returns the body of loops that run together, as under `vmap`: one that is done stands still.
+
+    It takes the constants of the condition before its own.
+    """
+    going_on, run = as_function(cond_jaxpr), as_function(body_jaxpr)
+    count = len(body_jaxpr.out_avals)
+
+    def body(*operands: Any) -> list:
+        of_cond, rest = operands[:cond_nconsts], operands[cond_nconsts:]
+        carry = rest[len(rest) - count :]
+        (on,) = going_on(*of_cond, *carry)
+
+        def still(x: Any, new: Any) -> Any:
+            return lax.select(lax.broadcast_in_dim(on, x.shape, range(on.ndim)), new, x)
+
+        return [still(x, new) for x, new in zip(carry, run(*rest), strict=True)]
+
+    return jax.make_jaxpr(body)(*cond_jaxpr.in_avals[:cond_nconsts], *body_jaxpr.in_avals)
 
 
 def filled(cotangents: list, values: list, wanted: list[bool]) -> list:
