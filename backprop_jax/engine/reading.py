@@ -59,7 +59,12 @@ readings: contextvars.ContextVar[Reading] = contextvars.ContextVar("reading", de
 @functools.cache
 def strong(rule: Row) -> Row:
     """Returns a rule in whose products a factor of zero wins."""
-    guard = {"elementwise": in_each_place, "bilinear": in_each_sum, "pullback": in_all_places}
+    guard = {
+        "elementwise": in_each_place,
+        "bilinear": in_each_sum,
+        "pullback": in_all_places,
+        "solve": in_all_places,
+    }
     if rule.kind not in guard:  # a linear rule has no factor but the cotangent
         return rule
     columns = [guard[rule.kind](c) if type(c) is Column else c for c in rule.columns]

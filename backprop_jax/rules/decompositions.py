@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 from jax import lax
 
-from backprop_jax.engine.registry import Missing, dear_to_recompute, missing, pullback
+from backprop_jax.engine.registry import dear_to_recompute, pullback
 from backprop_jax.rules import matrices as m
 from backprop_jax.rules.elementary import is_complex
 from backprop_jax.rules.gauge import is_small, nan_unless, of_spectrum, quotient
 from backprop_jax.rules.matrices import adjoint, conjugate, product, transposed
-
-PARTIAL = "a part of the spectrum alone has a derivative that needs the rest of it"
 
 
 def is_partial(subset_by_index: tuple | None, size: int) -> bool:
@@ -23,10 +21,31 @@ def is_partial(subset_by_index: tuple | None, size: int) -> bool:
     return subset_by_index is not None and tuple(subset_by_index) != (0, size)
 
 
+def with_the_rest(part: Any, whole: Any, subset: Any, axis: int) -> Any:
+    """Returns the whole of something of which a part is given."""
+    start, end = subset
+    before = lax.slice_in_dim(whole, 0, start, axis=axis)
+    after = lax.slice_in_dim(whole, end, whole.shape[axis], axis=axis)
+    return lax.concatenate((before, part, after), axis % whole.ndim)
+
+
+def all_of_it(
+    g: Any, part: Any, whole: Any, subset: Any, axes: tuple = (-1, -1, -2)
+) -> tuple[tuple, tuple]:
+    """Returns cotangents and factors of a whole spectrum from those of a part of it.
+
+    What was asked for stays as it is; the rest is computed, and has a cotangent of zero.
+    """
+
+    def filled(parts: Any, rest: Any) -> tuple:
+        groups = zip(parts, rest, axes, strict=False)
+        return tuple(with_the_rest(a, b, subset, axis) for a, b, axis in groups)
+
+    return filled(g, [lax.full_like(b, 0) for b in whole]), filled(part, whole)
+
+
 @pullback(lax.linalg.eigh_p)
-def eigh(
-    g: tuple, z: tuple, avals: list, *, lower: bool, subset_by_index: tuple | None
-) -> Any | Missing:
+def eigh(g: tuple, x: Any, z: tuple, *, lower: bool, subset_by_index: tuple | None) -> Any:
     """Factors: x v = v diag(w), v unitary, w real; of x only one triangle is read.
 
     With p = vᴴ dx v, dw is the diagonal of p, and dv = v (f ∘ p) for f_ij = 1 / (w_j - w_i), 0 for
@@ -34,10 +53,13 @@ def eigh(
 
         s = v [diag(w̄) + f ∘ (vᴴ v̄ - (vᴴ v̄)ᴴ) / 2] vᴴ
 
+    A part of the spectrum, of which jax.grad has none, moves with the rest of it.
+
     Source: Giles 2008, Oxford NA-08/01, section 3.1.
     """
-    if is_partial(subset_by_index, avals[0].shape[-1]):
-        return missing(PARTIAL)
+    if is_partial(subset_by_index, x.shape[-1]):
+        whole = lax.linalg.eigh(x, lower=lower, symmetrize_input=False)
+        g, z = all_of_it(g, z, whole, subset_by_index)
     (of_v, of_w), (v, w) = g, z
     a = product(adjoint(v), conjugate(of_v))
     inner = of_spectrum(a, of_w, w, lax.full_like(w, np.inf), a)
@@ -55,7 +77,7 @@ def svd(
     compute_uv: bool,
     subset_by_index: tuple | None,
     algorithm: Any = None,
-) -> Any | Missing:
+) -> Any:
     """Factors: x = u diag(s) vᴴ, u and v with orthonormal columns.
 
     With p = uᴴ dx v, ds is the real diagonal of p; a = uᴴ ū and b = vᴴ v̄ act by their skew parts,
@@ -74,7 +96,8 @@ def svd(
     height, width = x.shape[-2:]
     k = min(height, width)
     if is_partial(subset_by_index, k):
-        return missing(PARTIAL)
+        whole = lax.linalg.svd(x, full_matrices=False, algorithm=algorithm)
+        g, z = all_of_it(g, z, (whole[1], whole[0], whole[2]), subset_by_index)
     if not compute_uv:
         u, _, vh = lax.linalg.svd(x, full_matrices=False, algorithm=algorithm)
         scaled = u * m.row(lax.convert_element_type(g[0], u.dtype))
@@ -128,13 +151,24 @@ def qr(g: tuple, z: tuple, *, pivoting: bool, full_matrices: bool) -> Any:
 
     Source: Roberts and Roberts 2020, arXiv:2009.10071, rearranged; the same for complex matrices.
     """
-    (of_q, of_r), (q, r) = g[:2], z[:2]
-    of_q, of_r = conjugate(of_q), conjugate(of_r)
+    (of_q, of_r), (q, r) = map(conjugate, g[:2]), z[:2]
     height, width = q.shape[-2], r.shape[-1]
-    k = min(height, width)
     if full_matrices and height > width:
-        q, of_q = without_rest(q, of_q, k)
-        r, of_r = m.rows(r, 0, k), m.rows(of_r, 0, k)
+        q, of_q = without_rest(q, of_q, width)
+        r, of_r = m.rows(r, 0, width), m.rows(of_r, 0, width)
+    of_x = conjugate(of_orthogonal_triangular(of_q, of_r, q, r))
+    return unpermuted_columns(of_x, z[2]) if pivoting else of_x
+
+
+def unpermuted_columns(x: Any, order: Any) -> Any:
+    """Returns the columns of x where they stood before they were put in this order."""
+    return transposed(m.permuted_rows(transposed(x), m.inverse_permutation(order)))
+
+
+def of_orthogonal_triangular(of_q: Any, of_r: Any, q: Any, r: Any) -> Any:
+    """Returns the cotangent of x = q r, in the textbook's pairing; see `qr`."""
+    k = q.shape[-1]
+    height, width = q.shape[-2], r.shape[-1]
     r, of_r = m.upper(r), m.upper(of_r)
     qq = product(adjoint(q), of_q)
     a = product(r, adjoint(of_r)) - adjoint(qq)
@@ -146,13 +180,8 @@ def qr(g: tuple, z: tuple, *, pivoting: bool, full_matrices: bool) -> Any:
     of_square = m.solve_with(square, inner, False, transpose_a=True, conjugate_a=True)
     of_x = product(q, of_r)
     if width == k:
-        of_x = of_x + of_square
-    else:
-        of_x = m.beside(m.columns(of_x, 0, k) + of_square, m.columns(of_x, k, width))
-    of_x = conjugate(of_x)
-    if not pivoting:
-        return of_x
-    return transposed(m.permuted_rows(transposed(of_x), m.inverse_permutation(z[2])))
+        return of_x + of_square
+    return m.beside(m.columns(of_x, 0, k) + of_square, m.columns(of_x, k, width))
 
 
 def without_zero_rows(inner: Any, r: Any, square: Any, unit: Any) -> tuple[Any, Any]:
@@ -237,24 +266,9 @@ def real_if(of_x: Any, x: Any) -> Any:
     return of_x if is_complex(x) else lax.real(of_x)
 
 
-def unwritten(g: Any, needed: tuple) -> list[Missing]:
-    """Says that a rule is missing: equal eigenvalues and blocks of two make it a long one."""
-    del g
-    reason = "its derivative is not written; eigh, eig, qr and svd have one"
-    return [missing(reason)] * len(needed)
-
-
-pullback(lax.linalg.schur_p)(unwritten)
-pullback(lax.linalg.hessenberg_p)(unwritten)
-pullback(lax.linalg.tridiagonal_p)(unwritten)
-pullback(lax.linalg.ormqr_p)(unwritten)
 dear_to_recompute(
     lax.linalg.eigh_p,
     lax.linalg.svd_p,
     lax.linalg.qr_p,
     lax.linalg.eig_p,
-    lax.linalg.schur_p,
-    lax.linalg.hessenberg_p,
-    lax.linalg.tridiagonal_p,
-    lax.linalg.ormqr_p,
 )

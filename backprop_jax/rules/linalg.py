@@ -1,4 +1,4 @@
-"""Solving linear systems, and the factors of elimination: Cholesky, LU, Householder reflectors."""
+"""Solving linear systems, and the factors of elimination: Cholesky, LU."""
 
 import itertools
 from typing import Any
@@ -7,10 +7,13 @@ from jax import lax
 
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.registry import (
+    Row,
     Unit,
     dear_to_recompute,
     piecewise_constant,
     pullback,
+    read,
+    register,
     structured,
 )
 from backprop_jax.engine.residuals import split
@@ -20,25 +23,21 @@ from backprop_jax.rules.matrices import product, solve_with
 from backprop_jax.rules.reductions import neighbour
 
 
-@pullback(lax.linalg.triangular_solve_p)
-def triangular_solve(
+def solve_transposed(
     g: Any,
     x: Any,
-    z: Any,
-    needed: tuple,
     *,
     left_side: bool,
     lower: bool,
     transpose_a: bool,
     conjugate_a: bool,
     unit_diagonal: bool,
-) -> tuple:
+) -> Any:
     """Solves: z = a⁻¹ y, where a is x, its transpose or its conjugate; or z = y a⁻¹.
 
-    dz = a⁻¹ dy, so y gets h = a⁻ᵀ g; and dz = -a⁻¹ da z, so a gets -h zᵀ. Of x only one triangle is
-    read. On the other side, h = g a⁻ᵀ and -zᵀ h.
+    dz = a⁻¹ dy, so y gets h = a⁻ᵀ g; on the other side, h = g a⁻ᵀ.
     """
-    h = solve_with(
+    return solve_with(
         x,
         g,
         left_side,
@@ -47,14 +46,42 @@ def triangular_solve(
         conjugate_a=conjugate_a,
         unit_diagonal=unit_diagonal,
     )
-    if not needed[0]:
-        return None, h
+
+
+def of_triangle(
+    g: Any,
+    x: Any,
+    z: Any,
+    *,
+    left_side: bool,
+    lower: bool,
+    transpose_a: bool,
+    conjugate_a: bool,
+    unit_diagonal: bool,
+) -> Any:
+    """With dz = -a⁻¹ da z, a gets -h zᵀ; on the other side, -zᵀ h.
+
+    Of x only one triangle is read.
+    """
+    h = solve_transposed(
+        g,
+        x,
+        left_side=left_side,
+        lower=lower,
+        transpose_a=transpose_a,
+        conjugate_a=conjugate_a,
+        unit_diagonal=unit_diagonal,
+    )
     of_a = product(-h, m.transposed(z)) if left_side else product(m.transposed(-z), h)
     of_x = m.transposed(of_a) if transpose_a else of_a
     of_x = m.conjugate(of_x) if conjugate_a else of_x
     k = int(unit_diagonal)
-    of_x = m.lower(of_x, -k) if lower else m.upper(of_x, k)
-    return of_x, h if needed[1] else None
+    return m.lower(of_x, -k) if lower else m.upper(of_x, k)
+
+
+# A column for each operand: of a system whose right side alone moves, z is not kept, and it is
+# linear as what it says of a user's `jax.custom_jvp` must be.
+register(lax.linalg.triangular_solve_p, Row("solve", (read(of_triangle), read(solve_transposed))))
 
 
 @pullback(lax.linalg.tridiagonal_solve_p)
@@ -92,29 +119,49 @@ def cholesky(g: Any, z: Any) -> Any:
 
     Source: Murray 2016, arXiv:1602.07527.
     """
-    z = m.lower(z)
-    inner = m.half_lower(product(m.adjoint(z), m.conjugate(g)))
-    left = solve_with(z, inner, lower=True, transpose_a=True, conjugate_a=True)
-    s = solve_with(z, left, left_side=False, lower=True)
+    s = of_factor(m.conjugate(g), m.lower(z))
     return m.conjugate(m.triangle(s + m.adjoint(s), is_lower=True))
+
+
+def of_factor(g: Any, z: Any) -> Any:
+    """Returns z⁻ᴴ Φ(zᴴ g) z⁻¹, for a lower triangular z; see `cholesky`."""
+    inner = m.half_lower(product(m.adjoint(z), g))
+    left = solve_with(z, inner, lower=True, transpose_a=True, conjugate_a=True)
+    return solve_with(z, left, left_side=False, lower=True)
+
+
+@pullback(lax.linalg.cholesky_update_p)
+def cholesky_update(g: Any, x: Any, y: Any, z: Any, needed: tuple) -> tuple:
+    """Factors: zᵀ z = xᵀ x + y yᵀ, with z and x upper triangular.
+
+    With s what the sum gets, x gets x (s + sᵀ) and y gets (s + sᵀ) y. jax.grad has none.
+    """
+    s = of_factor(m.transposed(m.upper(g)), m.transposed(m.upper(z)))
+    s = s + m.transposed(s)
+    of_x = m.upper(product(m.upper(x), s)) if needed[0] else None
+    return of_x, lax.squeeze(product(s, m.column(y)), (1,)) if needed[1] else None
 
 
 @pullback(lax.linalg.lu_p)
 def lu(g: tuple, z: tuple) -> Any:
-    """Factors: p x = l u, l with ones on its diagonal; l and u share one array.
+    """Factors: p x = l u, l with ones on its diagonal; l and u share one array."""
+    return m.permuted_rows(of_product(g[0], z[0]), m.inverse_permutation(z[2]))
 
-    Square: dl = l L(d) and du = U(d) u with d = l⁻¹ p dx u⁻¹, where L keeps what is below the
+
+def of_product(g: Any, factors: Any) -> Any:
+    """Returns what l u gets if its factors, in one array, get g.
+
+    Square: dl = l L(d) and du = U(d) u with d = l⁻¹ dx u⁻¹, where L keeps what is below the
     diagonal and U the rest, so
 
-        p x gets  l⁻ᵀ [L(lᵀ g) + U(g uᵀ)] u⁻ᵀ.
+        x gets  l⁻ᵀ [L(lᵀ g) + U(g uᵀ)] u⁻ᵀ.
 
-    Tall: the rows l' below the square are p x' u⁻¹, so p x' gets h = g' u⁻ᵀ, and what u has in them
-    takes l'ᵀ g' from U(·). Wide: the columns u' beside are l⁻¹ p x', so p x' gets l⁻ᵀ g', and what
+    Tall: the rows l' below the square are x' u⁻¹, so x' gets h = g' u⁻ᵀ, and what u has in them
+    takes l'ᵀ g' from U(·). Wide: the columns u' beside are l⁻¹ x', so x' gets l⁻ᵀ g', and what
     l has in them takes g' u'ᵀ from L(·).
 
     Source: De Hoog, Anderssen, Lukas 2011, ANZIAM J. 52, C288, for the square.
     """
-    g, (factors, _, order) = g[0], z
     height, width = factors.shape[-2:]
     k = min(height, width)
     g1, f1 = (m.columns(m.rows(a, 0, k), 0, k) for a in (g, factors))
@@ -130,62 +177,10 @@ def lu(g: tuple, z: tuple) -> Any:
         rest = solve_with(f1, g2, lower=True, transpose_a=True, unit_diagonal=True)
     inner = lax.select(m.below(of_l, -1), of_l, of_u)
     left = solve_with(f1, inner, lower=True, transpose_a=True, unit_diagonal=True)
-    of_px = solve_with(f1, left, False, transpose_a=True)
+    of_x = solve_with(f1, left, False, transpose_a=True)
     if height > k:
-        of_px = m.above(of_px, rest)
-    if width > k:
-        of_px = m.beside(of_px, rest)
-    return m.permuted_rows(of_px, m.inverse_permutation(order))
-
-
-@pullback(lax.linalg.householder_product_p)
-def householder_product(g: Any, x: Any, y: Any, needed: tuple) -> tuple:
-    """The first columns of (1 - y_1 v_1 v_1ᴴ) ··· (1 - y_k v_k v_kᴴ).
-
-    v_i is column i of x below the diagonal, 1 on it and 0 above. The product in one formula, where
-    U keeps what is above the diagonal and v' is the upper square of v:
-
-        z = 1 - v t v'ᴴ,   t = diag(y) b⁻¹,   b = 1 + U(vᴴ v) diag(y).
-
-    With c = -ḡ the product rule gives v, t and v' the terms of the last line but two below; then
-    h = t̄ b⁻ᴴ is what diag(y) gets from t, and b gets -tᴴ h. jax.grad has none.
-
-    Source: Schreiber, Van Loan 1989, SIAM J. Sci. Stat. Comput. 10, 53.
-    """
-    height, width = x.shape[-2:]
-    k = y.shape[-1]
-    v = m.lower(m.columns(x, 0, k), -1)
-    v = lax.select(m.on_diagonal(v), lax.full_like(v, 1), v)
-    gram = m.upper(product(m.adjoint(v), v), 1)
-    b = gram * m.row(y)
-    b = lax.select(m.on_diagonal(b), lax.full_like(b, 1), b)
-    taus = m.diagonal_matrix(y, x.dtype)
-    t = solve_with(b, taus, False)
-    top = m.rows(v, 0, width)
-    c = -m.conjugate(g)
-    of_t = product(product(m.adjoint(v), c), top)
-    h = solve_with(b, of_t, False, transpose_a=True, conjugate_a=True)
-    of_b = -product(m.adjoint(t), h)
-    of_y = None
-    if needed[1]:
-        of_y = m.conjugate(m.diagonal(h + product(m.adjoint(gram), of_b)))
-    if not needed[0]:
-        return None, of_y
-    of_gram = m.upper(of_b * m.row(m.conjugate(y)), 1)
-    of_v = product(c, product(top, m.adjoint(t))) + product(v, of_gram + m.adjoint(of_gram))
-    of_top = product(m.adjoint(c), product(v, t))
-    of_v = of_v + (of_top if height == width else pad_rows(of_top, height))
-    of_x = m.conjugate(m.lower(of_v, -1))
-    if k < width:
-        of_x = m.beside(of_x, lax.full((*x.shape[:-1], width - k), 0, x.dtype))
-    return of_x, of_y
-
-
-def pad_rows(x: Any, height: int) -> Any:
-    """Returns x with rows of zeros below."""
-    config = [(0, 0, 0)] * x.ndim
-    config[-2] = (0, height - x.shape[-2], 0)
-    return lax.pad(x, lax.full((), 0, x.dtype), config)
+        of_x = m.above(of_x, rest)
+    return m.beside(of_x, rest) if width > k else of_x
 
 
 @pullback(lax.linalg.symmetric_product_p)
@@ -249,7 +244,7 @@ dear_to_recompute(
     lax.linalg.triangular_solve_p,
     lax.linalg.tridiagonal_solve_p,
     lax.linalg.cholesky_p,
+    lax.linalg.cholesky_update_p,
     lax.linalg.lu_p,
-    lax.linalg.householder_product_p,
     lax.linalg.symmetric_product_p,
 )

@@ -114,6 +114,12 @@ def above(x: Any, y: Any) -> Any:
     return lax.concatenate((x, y), x.ndim - 2)
 
 
+def grown(x: Any, rows: tuple[int, int], columns: tuple[int, int]) -> Any:
+    """Returns x with this many rows of zeros above and below, and columns on either side."""
+    config = [(0, 0, 0)] * (x.ndim - 2) + [(*rows, 0), (*columns, 0)]
+    return lax.pad(x, lax.full((), 0, x.dtype), config) if any(rows + columns) else x
+
+
 def inverse_permutation(order: Any) -> Any:
     """Returns where each number stands in a permutation of 0, 1, ..."""
     places = lax.broadcasted_iota(order.dtype, order.shape, order.ndim - 1)

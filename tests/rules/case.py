@@ -52,6 +52,7 @@ class Case:
       has_slope: False where the derivative is agreed upon and cannot be measured.
       jax_fails: what is wrong with JAX's own derivative of it, so that we are not compared with it.
       jax_of_ours_fails: why JAX cannot differentiate our pullback, though it has one of its own.
+      not_batched: why JAX cannot run it under `vmap`.
       rounding: relative error that the function makes on its way, where that is not float64's.
     """
 
@@ -64,6 +65,7 @@ class Case:
     has_slope: bool = True
     jax_fails: str = ""
     jax_of_ours_fails: str = ""
+    not_batched: str = ""
     rounding: float = 0.0
 
     @property

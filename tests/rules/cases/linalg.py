@@ -1,20 +1,24 @@
 # ruff: noqa: E501 (rows of a table stay rows)
 """Cases of linear algebra: solving, decompositions, Fourier transforms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as sla
+import numpy as np
 from jax import lax
 
-from tests.rules.case import COMPLEX, REAL, Case
+from tests.rules.case import COMPLEX, REAL, UNIT, Case
 
 linalg = lax.linalg
 SHORT = ("float32",)
 SHORT_COMPLEX = ("complex64",)
 NO_JAX = "it has none"
+#: A matrix with two pairs of complex eigenvalues.
+BLOCKS = np.array([[0, 5, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 3], [0, 0, -2, 1]], float)
 
 
 def adjoint(x: Any) -> Any:
@@ -39,10 +43,6 @@ def tridiagonal(x: Any, y: Any, w: Any, b: Any) -> Any:
     return linalg.tridiagonal_solve(x, y + 4, w, b)
 
 
-def reflected(x: Any, y: Any) -> Any:
-    return linalg.householder_product(x, y)
-
-
 def fft(kind: str, *lengths: int) -> Callable:
     return lambda x: lax.fft(x, kind, lengths)
 
@@ -64,6 +64,18 @@ def invariant_qr(x: Any) -> Any:
     q, r = linalg.qr(x)
     rest = q[:, x.shape[1] :]
     return q[:, : x.shape[1]], r, rest @ rest.T
+
+
+def invariant_schur(x: Any) -> Any:
+    """Returns what does not depend on the phases of the vectors, which are those of rounding."""
+    t, q = linalg.schur(x)
+    shared = q @ jnp.triu(t, 1) @ adjoint(q)
+    return jnp.abs(q), jnp.diagonal(t, axis1=-2, axis2=-1), shared
+
+
+def damped(x: Sequence) -> list:
+    """Returns arrays half as large: a product of reflectors that are none grows fast."""
+    return [each / 2 for each in x]
 
 
 def matrix_free(x: Any, y: Any) -> Any:
@@ -137,9 +149,7 @@ CASES = [
     Case("lu_pivots_to_permutation", lambda x: linalg.lu(x)[0] * linalg.lu_pivots_to_permutation(linalg.lu(x)[1], 3), [(3, 3)], REAL, dtypes=SHORT),
     Case("lu",               lambda x: sla.lu(x)[1:],                           [(4, 3)],    REAL,    "scipy", SHORT),
     Case("lu",               lambda x: jnp.linalg.slogdet(x)[1],                [(3, 3)],    REAL,    "slogdet", SHORT),
-    Case("householder_product", reflected,                                      [(4, 2), (2,)],       REAL,    dtypes=SHORT, jax_fails=NO_JAX),
-    Case("householder_product", reflected,                                      [(2, 3, 3), (2, 2)],  REAL,    "batched, fewer reflectors", SHORT, jax_fails=NO_JAX),
-    Case("householder_product", reflected,                                      [(4, 3), (3,)],       COMPLEX, "of complex numbers", SHORT_COMPLEX, jax_fails=NO_JAX),
+    Case("cholesky_update",  lambda x, y: linalg.cholesky_update(linalg.cholesky(positive(x)).T, y), [(3, 3), (3,)], REAL, dtypes=SHORT, jax_fails=NO_JAX, not_batched="it has no rule for vmap"),
     Case("symmetric_product", lambda x, y: linalg.symmetric_product(x, y + y.T, alpha=2.0, beta=-0.5), [(3, 2), (3, 3)], REAL, dtypes=SHORT, jax_fails=NO_JAX),
     # -- systems solved by a function ------------------------------------------------
     Case("custom_linear_solve", jnp.linalg.solve,                               [(3, 3), (3, 2)],       REAL,    dtypes=SHORT),
@@ -177,11 +187,29 @@ CASES = [
     Case("svd",              lambda x: jnp.linalg.norm(x, "nuc"),               [(4, 3)],    COMPLEX, "nuclear norm", SHORT_COMPLEX),
     Case("svd",              invariant_svd,                                     [(2, 4)],    REAL,    "full matrices", SHORT, jax_fails=NO_JAX),
     Case("svd",              jnp.linalg.pinv,                                   [(4, 2)],    REAL,    "pinv", SHORT),
-    # -- without a rule: fine where none is needed -------------------------------------
-    Case("schur",            lambda x: x * (linalg.schur(x)[0] > 0),            [(3, 3)],    REAL,    dtypes=(), jax_fails=NO_JAX),
-    Case("hessenberg",       lambda x: x * (linalg.hessenberg(x)[0] > 0),       [(3, 3)],    REAL,    dtypes=SHORT, jax_fails=NO_JAX),
-    Case("tridiagonal",      lambda x: x * (linalg.tridiagonal(x, lower=True)[0] > 0),      [(3, 3)],    REAL,    dtypes=SHORT, jax_fails=NO_JAX),
-    Case("ormqr",            lambda x: x * (linalg.ormqr(x, x[0], x) > 0),      [(3, 3)],    REAL,    dtypes=SHORT, jax_fails=NO_JAX),
+    # -- reflectors ------------------------------------------------------------------
+    Case("householder_product", linalg.householder_product,                     [(4, 2), (2,)],       REAL,    dtypes=SHORT, jax_fails=NO_JAX),
+    Case("householder_product", linalg.householder_product,                     [(2, 3, 3), (2, 2)],  REAL,    "batched, fewer reflectors", SHORT, jax_fails=NO_JAX),
+    Case("householder_product", linalg.householder_product,                     [(4, 3), (3,)],       COMPLEX, "of complex numbers", SHORT_COMPLEX, jax_fails=NO_JAX),
+    Case("ormqr",            linalg.ormqr,                                      [(4, 2), (2,), (4, 3)], REAL,    dtypes=SHORT, jax_fails=NO_JAX),
+    Case("ormqr",            partial(linalg.ormqr, left=False, transpose=True), [(2, 4, 2), (2, 2), (2, 3, 4)], REAL, "right, transposed, batched", SHORT, jax_fails=NO_JAX),
+    Case("ormqr",            lambda *x: linalg.ormqr(*damped(x), transpose=True), [(4, 2), (2,), (4, 3)], COMPLEX, "of complex numbers, transposed", SHORT_COMPLEX, jax_fails=NO_JAX),
+    Case("ormqr",            lambda *x: linalg.ormqr(*damped(x), left=False),   [(3, 3), (3,), (2, 3)], COMPLEX, "of complex numbers, right", SHORT_COMPLEX, jax_fails=NO_JAX),
+    Case("geqrf",            partial(jnp.linalg.qr, mode="raw"),                [(4, 3)],    REAL,    dtypes=SHORT, jax_fails=NO_JAX),
+    Case("geqrf",            partial(jnp.linalg.qr, mode="raw"),                [(2, 3, 3)], REAL,    "square, batched", SHORT, jax_fails=NO_JAX),
+    Case("geqrf",            partial(jnp.linalg.qr, mode="raw"),                [(2, 4)],    COMPLEX, "of complex numbers, wide", SHORT_COMPLEX, jax_fails=NO_JAX),
+    Case("geqp3",            lambda x, y: sla.qr_multiply(x, y, pivoting=True)[:2], [(4, 3), (2, 4)], REAL, dtypes=SHORT, jax_fails=NO_JAX),
+    Case("hessenberg",       linalg.hessenberg,                                 [(4, 4)],    REAL,    dtypes=SHORT, jax_fails=NO_JAX),
+    Case("hessenberg",       linalg.hessenberg,                                 [(2, 3, 3)], COMPLEX, "of complex numbers, batched", SHORT_COMPLEX, jax_fails=NO_JAX),
+    Case("hessenberg",       partial(sla.hessenberg, calc_q=True),              [(4, 4)],    REAL,    "scipy", SHORT, jax_fails=NO_JAX),
+    Case("tridiagonal",      partial(linalg.tridiagonal, lower=True),           [(4, 4)],    REAL,    dtypes=SHORT, jax_fails=NO_JAX),
+    Case("tridiagonal",      partial(linalg.tridiagonal, lower=False),          [(2, 3, 3)], REAL,    "upper, batched", SHORT, jax_fails=NO_JAX),
+    Case("tridiagonal",      partial(linalg.tridiagonal, lower=False),          [(4, 4)],    COMPLEX, "of complex numbers, upper", SHORT_COMPLEX, jax_fails=NO_JAX),
+    # -- Schur decomposition -----------------------------------------------------------
+    Case("schur",            lambda x: moduli(linalg.schur(x + x.T + x / 8)),   [(4, 4)],    REAL,    dtypes=SHORT, jax_fails=NO_JAX),
+    Case("schur",            lambda x: moduli(linalg.schur(x / 2 + BLOCKS)),    [(4, 4)],    UNIT,    "with blocks", SHORT, jax_fails=NO_JAX),
+    Case("schur",            lambda x: moduli(linalg.schur(x / 2 + BLOCKS[:3, :3], compute_schur_vectors=False)), [(2, 3, 3)], UNIT, "without vectors, batched", SHORT, jax_fails=NO_JAX),
+    Case("schur",            invariant_schur,                                   [(2, 3, 3)], COMPLEX, "of complex numbers, batched", (), jax_fails=NO_JAX),
     # -- Fourier transforms ----------------------------------------------------------
     Case("fft",              fft("fft", 4),                                     [(2, 4)],    COMPLEX, dtypes=SHORT_COMPLEX),
     Case("fft",              fft("ifft", 2, 3),                                 [(2, 3)],    COMPLEX, "inverse, 2-D", SHORT_COMPLEX),
