@@ -13,9 +13,19 @@ from jax.extend.core import primitives
 
 from backprop_jax.engine.cotangents import convert
 from backprop_jax.engine.registry import elementwise, linear, piecewise_constant, pullback
+from backprop_jax.rules.accurate import (
+    LN2,
+    cosh,
+    exp2,
+    exp_of_minus_square,
+    exp_of_product,
+    longer,
+    mirrored,
+    one_minus_square,
+    sinh,
+)
 
 add_any_p = primitives.add_jaxvals_p
-LN2 = math.log(2)
 SQRT_PI = math.sqrt(math.pi)
 
 
@@ -27,15 +37,6 @@ def is_complex(x: Any) -> bool:
 def zero_like(g: Any) -> Any:
     """Returns zeros of an array's shape and dtype."""
     return lax.full_like(g, 0)
-
-
-def mirrored(x: Any) -> Any:
-    """Returns x or -x, whichever is to the right of zero: for even functions that overflow there.
-
-    Unlike `abs`, it has slope 1 or -1 everywhere, so every derivative of an even function of it is
-    right.
-    """
-    return lax.select(lax.real(x) < 0 if is_complex(x) else x < 0, -x, x)
 
 
 def bell(x: Any) -> Any:
@@ -95,8 +96,43 @@ def inverse_root(x: Any) -> Any:
     if is_complex(x):
         turned = lax.complex(-lax.imag(x), lax.real(x))
         return lax.rsqrt(1 - turned) * lax.rsqrt(1 + turned)
-    unit = lax.stop_gradient(lax.max(lax.abs(x), lax.full_like(x, 1)))
+    x = longer(x)
+    size, one = lax.abs(x), lax.full_like(x, 1)
+    large = size > 2.0 ** (np.finfo(x.dtype).maxexp // 2 - 2)
+    unit = lax.stop_gradient(lax.select(large, size, one))
     return lax.rsqrt(lax.square(x / unit) + lax.square(1 / unit)) / unit
+
+
+def inverse_leg(x: Any) -> Any:
+    """Returns 1 / √(1 - x²). For complex x the root is taken of each factor of 1 - x².
+
+    So nothing overflows, and the branch is right.
+    """
+    if is_complex(x):
+        return lax.rsqrt(1 - x) * lax.rsqrt(1 + x)
+    return lax.rsqrt(one_minus_square(x))
+
+
+def inverse_square(g: Any, x: Any) -> Any:
+    """Returns g / (1 - x²)."""
+    return g / ((1 - x) * (1 + x) if is_complex(x) else one_minus_square(x))
+
+
+def exp_of_quantile(x: Any, z: Any) -> Any:
+    """Returns exp(z²) for z with erf(z) = x, though XLA's z near 1 may have but half its digits.
+
+    By Newton's method |z| is off by d = (erfc(|z|) - (1 - |x|)) √π/2 exp(z²), where all is known
+    to the last digits, and so exp(z²) by a factor exp(2 |z| d + d²). That is a correction of
+    rounding errors, and a constant of differentiation. At 1, exp(z²) is infinite.
+    """
+    v, at = longer(x), longer(z)
+    power = exp_of_product(at, at)
+    size, rest = lax.abs(at), 1 - lax.abs(v)
+    off = (lax.erfc(size) - rest) * (SQRT_PI / 2 * power)
+    change = 2 * size * off + off * off
+    sure = (lax.abs(v) > 0.5) & (rest > 0)
+    change = lax.select(sure, change + change * change / 2, zero_like(change))
+    return power * (1 + lax.stop_gradient(change))
 
 
 def remainder_of_y(g: Any, x: Any, y: Any, z: Any) -> Any:
@@ -167,7 +203,8 @@ elementwise(lax.abs_p,          absolute)
 elementwise(lax.sign_p,         direction)
 # -- exponentials ----------------------------------------------------------------------------------
 elementwise(lax.exp_p,          lambda g, z: g * z)
-elementwise(lax.exp2_p,         lambda g, z: g * (LN2 * z))
+# z is exp(x log 2) with a rounded exponent, and loses digits.
+elementwise(lax.exp2_p,         lambda g, x: g * (LN2 * exp2(x)))
 # z + 1 has no digits left to the left of zero.
 elementwise(lax.expm1_p,        lambda g, x: g * lax.exp(x))
 elementwise(lax.log_p,          lambda g, x: g / x)
@@ -178,20 +215,19 @@ elementwise(lax.square_p,       lambda g, x: g * (2 * x))
 elementwise(lax.integer_pow_p,  integer_power)
 elementwise(lax.pow_p,          power_of_x,                           power_of_y)
 elementwise(lax.sqrt_p,         lambda g, z: g / (2 * z))
-elementwise(lax.rsqrt_p,        lambda g, x, z: g * (-0.5 * (z / x)))
+elementwise(lax.rsqrt_p,        lambda g, x, z: g * ((-0.5 * z) / x))
 elementwise(lax.cbrt_p,         lambda g, z: g / (3 * z * z))
 # -- circular --------------------------------------------------------------------------------------
 elementwise(lax.sin_p,          lambda g, x: g * lax.cos(x))
 elementwise(lax.cos_p,          lambda g, x: -g * lax.sin(x))
 elementwise(lax.tan_p,          lambda g, z: g * (1 + z * z))
-# √(1 - x²) in two factors: nothing cancels near 1, nothing overflows, and the branch is right.
-elementwise(lax.asin_p,         lambda g, x: g * (lax.rsqrt(1 - x) * lax.rsqrt(1 + x)))
-elementwise(lax.acos_p,         lambda g, x: -g * (lax.rsqrt(1 - x) * lax.rsqrt(1 + x)))
+elementwise(lax.asin_p,         lambda g, x: g * inverse_leg(x))
+elementwise(lax.acos_p,         lambda g, x: -g * inverse_leg(x))
 elementwise(lax.atan_p,         lambda g, x: g / (1 + x * x))
 elementwise(lax.atan2_p,        angle_of_x,                           angle_of_y)
 # -- hyperbolic ------------------------------------------------------------------------------------
-elementwise(lax.sinh_p,         lambda g, x: g * lax.cosh(x))
-elementwise(lax.cosh_p,         lambda g, x: g * lax.sinh(x))
+elementwise(lax.sinh_p,         lambda g, x: g * cosh(x))
+elementwise(lax.cosh_p,         lambda g, x: g * sinh(x))
 # Where tanh saturates, 1 - z has few digits left: the slope's absolute error stays at rounding
 # level, its relative error does not. A form in x would be exact, and keep x beside z, which is kept
 # anyway.
@@ -199,11 +235,11 @@ elementwise(lax.tanh_p,         lambda g, z: g * ((1 + z) * (1 - z)))
 elementwise(lax.asinh_p,        lambda g, x: g * inverse_root(x))
 # jax.grad has the wrong sign where Re x < 0: there √((x - 1)(x + 1)) is on the other branch.
 elementwise(lax.acosh_p,        lambda g, x: g * (lax.rsqrt(x - 1) * lax.rsqrt(x + 1)))
-elementwise(lax.atanh_p,        lambda g, x: g / ((1 - x) * (1 + x)))
+elementwise(lax.atanh_p,        inverse_square)
 # -- error function --------------------------------------------------------------------------------
-elementwise(lax.erf_p,          lambda g, x: g * (2 / SQRT_PI * lax.exp(-x * x)))
-elementwise(lax.erfc_p,         lambda g, x: g * (-2 / SQRT_PI * lax.exp(-x * x)))
-elementwise(lax.erf_inv_p,      lambda g, z: g * (SQRT_PI / 2 * lax.exp(z * z)))
+elementwise(lax.erf_p,          lambda g, x: g * (2 / SQRT_PI * exp_of_minus_square(x)))
+elementwise(lax.erfc_p,         lambda g, x: g * (-2 / SQRT_PI * exp_of_minus_square(x)))
+elementwise(lax.erf_inv_p,      lambda g, x, z: g * (SQRT_PI / 2 * exp_of_quantile(x, z)))
 # -- complex numbers -------------------------------------------------------------------------------
 elementwise(lax.real_p,         lambda g: lax.complex(g, zero_like(g)))
 elementwise(lax.imag_p,         lambda g: lax.complex(zero_like(g), -g))

@@ -15,6 +15,14 @@ from jax.extend.core import primitives
 
 from backprop_jax.engine.cotangents import fit
 from backprop_jax.engine.registry import Unit, elementwise, missing, structured
+from backprop_jax.rules.accurate import (
+    beta_density,
+    digamma_difference,
+    gamma_density,
+    mirrored,
+    polygamma,
+    trigamma,
+)
 
 
 def alike(g: Any, *operands: Any) -> list:
@@ -45,54 +53,43 @@ def tail_integral(f: Callable, scale: Any) -> Any:
 # -- gamma function --------------------------------------------------------------------------------
 
 
-def trigamma(x: Any) -> Any:
-    """Returns ψ'(x); left of 0 by reflection, π² / sin²(πx) - ψ'(1 - x).
-
-    There lax.polygamma loses all digits from about -9 on, and jax.grad of digamma with it. x less
-    the nearest whole number has the same sine, to the sign, and keeps its digits. To the right it
-    is ζ(2, x).
-
-    Source: DLMF 5.15.6, 25.11.12.
-    """
-    left = x < 0
-    y = lax.select(left, 1 - x, x)
-    right_of_zero = lax.zeta(lax.full_like(y, 2), y)
-    off = lax.select(left, x - lax.round(x), lax.full_like(x, 0.5))
-    return lax.select(
-        left, lax.square(math.pi / lax.sin(math.pi * off)) - right_of_zero, right_of_zero
-    )
-
-
 def polygamma_of_y(g: Any, x: Any, y: Any) -> Any:
-    """Returns g ψ⁽ˣ⁺¹⁾(y)."""
+    """Returns g ψ⁽ˣ⁺¹⁾(y). Left of about -9 lax.polygamma, and jax.grad with it, is wrong."""
     order, at = alike(g, x, y)
-    return g * lax.polygamma(order + 1, at)
+    return g * polygamma(order + 1, at)
 
 
-# -- incomplete gamma function: z = P(x, y) for a gamma variable of shape x, to be below y
+# -- incomplete gamma function: z = P(x, y) for a gamma variable of shape x, to be below y ---------
 
 
-def gamma_density(g: Any, x: Any, y: Any) -> Any:
-    """Returns g ∂z/∂y = g y^(x-1) exp(-y) / Γ(x), the density. Source: DLMF 8.8.13."""
-    a, t = alike(g, x, y)
-    return g * lax.exp(times_log(a - 1, t) - t - lax.lgamma(a))
-
-
-def times_log(c: Any, x: Any) -> Any:
-    """Returns c log(x), 0 where c is 0."""
-    return c * lax.log(lax.select(c == 0, lax.full_like(x, 1), x))
+def gamma_of_y(g: Any, x: Any, y: Any) -> Any:
+    """Returns g ∂z/∂y, the density."""
+    return g * gamma_density(*alike(g, x, y))
 
 
 def gamma_shape(g: Any, x: Any, y: Any) -> Any:
-    """Returns g ∂z/∂x, which is a primitive of its own."""
+    """Returns g ∂z/∂x, a primitive of its own, which jax.grad leaves as it is.
+
+    It has a factor y density(y), with the rounding errors of a large exponent. Their ratio to what
+    `gamma_density` has is a correction of those, and a constant of differentiation.
+    """
     a, t = alike(g, x, y)
-    return g * lax.igamma_grad_a(a, t)
+    rough, exact = raw_density(a, t), t * gamma_density(a, t)
+    mends = (lax.max(a, t) > 8) & (lax.abs(exact - rough) < 0.01 * rough)
+    one = lax.full_like(t, 1)
+    ratio = lax.select(mends, exact / lax.select(mends, rough, one), one)
+    return g * (lax.igamma_grad_a(a, t) * lax.stop_gradient(ratio))
+
+
+def raw_density(a: Any, t: Any) -> Any:
+    """Returns t density(t) for the gamma distribution, as lax.igamma_grad_a has it."""
+    return lax.exp(a * lax.log(t) - t - lax.lgamma(a))
 
 
 def gamma_shape_of_y(g: Any, x: Any, y: Any) -> Any:
     """Returns g ∂²z/∂x∂y, the density's slope in x: g density (log y - ψ(x)); 0 at y = 0."""
     a, t = alike(g, x, y)
-    slope = gamma_density(g, a, t) * (lax.log(t) - lax.digamma(a))
+    slope = gamma_of_y(g, a, t) * (lax.log(t) - lax.digamma(a))
     return lax.select(t == 0, lax.full_like(slope, 0), slope)
 
 
@@ -138,10 +135,9 @@ def gamma_sample(g: Any, y: Any, z: Any, *, log_space: bool) -> Any:
     log_t = result if log_space else lax.log(t)
     tiny = t < np.finfo(t.dtype).eps
     safe = lax.select(tiny, lax.full_like(t, 1), t)
-    density_of_log = lax.exp(a * lax.log(safe) - safe - lax.lgamma(a))
-    in_log = lax.select(
-        tiny, (lax.digamma(a + 1) - log_t) / a, -lax.igamma_grad_a(a, safe) / density_of_log
-    )
+    near_zero = (lax.digamma(a + 1) - log_t) / a
+    ratio = -lax.igamma_grad_a(a, safe) / raw_density(a, safe)
+    in_log = lax.select(tiny, near_zero, ratio)
     if log_space:
         return g * in_log
     return g * lax.select(t == 0, t, t * in_log)
@@ -150,16 +146,10 @@ def gamma_sample(g: Any, y: Any, z: Any, *, log_space: bool) -> Any:
 # -- incomplete beta function: z = I_w(x, y), the chance that a beta variable is below w -----------
 
 
-def beta_density(g: Any, x: Any, y: Any, w: Any) -> Any:
-    """Returns g ∂z/∂w = g w^(x-1) (1 - w)^(y-1) / B(x, y), the density. Source: DLMF 8.17.1."""
+def beta_of_w(g: Any, x: Any, y: Any, w: Any) -> Any:
+    """Returns g ∂z/∂w, the density."""
     a, b, t = alike(g, x, y, w)
-    log_left = (b - 1) * lax.log1p(lax.select(b == 1, lax.full_like(t, 0), -t))
-    return g * lax.exp(times_log(a - 1, t) + log_left - log_beta(a, b))
-
-
-def log_beta(a: Any, b: Any) -> Any:
-    """Returns log B(a, b)."""
-    return lax.lgamma(a) + lax.lgamma(b) - lax.lgamma(a + b)
+    return g * beta_density(a, b, t, 1 - t)
 
 
 def beta_of_x(g: Any, x: Any, y: Any, w: Any) -> Any:
@@ -181,36 +171,36 @@ def beta_shape(a: Any, b: Any, t: Any, rest: Any) -> Any:
 
         density(v) (log v - ψ(a) + ψ(a + b)) over v below t.
 
-    Over all v it is 0, so above the mode it is minus the integral over v above t. With
-    u = log v / (1 - v), the density of u falls off on both sides of its mode, log a / b, by the
-    slope and the curvature of its logarithm, which set the scale.
+    Over all v it is 0, so it is minus the integral over v above t, too. Below, v = t exp(-s), and
+    the density times v falls off with s as exp(-a s) (1 + u)^(b-1), u = (1 - exp(-s)) t / rest;
+    above, 1 - v = rest exp(-s), and all is the same with a and b, t and rest exchanged. The side is
+    chosen where it falls from the start, and the bracket has one sign or nearly so.
 
     Source: DLMF 8.17.1.
     """
     edge = (t == 0) | (rest == 0)
     t, rest = (lax.select(edge, lax.full_like(v, 0.5), v) for v in (t, rest))
-    slope = a * rest - b * t
-    scale = 1 / (lax.abs(slope) + lax.sqrt((a + b) * t * rest / 2))
-    away = lax.select(slope < 0, lax.full_like(t, 1), lax.full_like(t, -1))
-    rows = (a, b, lax.log(t) - lax.log(rest), away, log_beta(a, b), lax.digamma(a))
-    p, q, here, sign, norm, mean = (lax.expand_dims(v, (0,)) for v in rows)
-    mean = mean - lax.expand_dims(lax.digamma(a + b), (0,))
+    log_t = lax.select(t > 0.5, lax.log1p(-rest), lax.log(t))
+    at_t = log_t + digamma_difference(a, b)
+    below = (a * rest > b * t) & ((a >= 1) | (a * at_t < 0.9))
+    far, near = lax.select(below, t, rest), lax.select(below, rest, t)
+    fall, rise = lax.select(below, a, b), lax.select(below, b, a) - 1
+    odds, bulge = far / near, lax.max(rise, lax.full_like(rise, 0))
+    scale = 1 / (
+        lax.max(fall - bulge * odds, lax.full_like(fall, 0)) + lax.sqrt(bulge * odds / near)
+    )
+    of_s = lax.select(below, lax.full_like(t, 1), lax.full_like(t, 0))
+    odds, fall, rise, start, of_s = (
+        lax.expand_dims(v, (0,)) for v in (odds, fall, rise, at_t, of_s)
+    )
 
     def integrand(s: Any) -> Any:
-        u = here + sign * s
-        log_v = log_logistic(u)
-        return lax.exp(p * log_v + q * log_logistic(-u) - norm) * (log_v - mean)
+        log_u = lax.log1p(-odds * lax.expm1(-s))
+        return lax.exp(rise * log_u - fall * s) * (start + (1 - of_s) * log_u - of_s * s)
 
-    answer = -away * tail_integral(integrand, scale)
+    answer = tail_integral(integrand, scale) * beta_density(a, b, t, rest) * far
+    answer = lax.select(below, answer, -answer)
     return lax.select(edge, lax.full_like(answer, 0), answer)
-
-
-def log_logistic(u: Any) -> Any:
-    """Returns log 1 / (1 + exp(-u)), without overflow."""
-    negative = u < 0
-    return lax.select(negative, u, lax.full_like(u, 0)) - lax.log1p(
-        lax.exp(lax.select(negative, u, -u))
-    )
 
 
 # -- zeta function ---------------------------------------------------------------------------------
@@ -276,29 +266,39 @@ def asymptotic_slope(order: int, x: Any) -> Any:
     return total * inverse * lax.rsqrt(x)
 
 
-def far(x: Any) -> Any:
-    """Returns from where on the asymptotic series is exact to rounding; nearer, nothing cancels."""
-    return lax.full_like(x, 30 if x.dtype == np.float64 else 10)
+def circle_slope(order: int, x: Any) -> Any:
+    """Returns the slope of exp(-x) I(x) for x between 0 and where `asymptotic_slope` is exact.
+
+    It is -cos(θ)^order w exp(-x w), w = 1 - cos θ, in the mean over the circle, which equal steps
+    of the angle find with an error of exp(-x) I_2n(x) for n steps on half of it.
+
+    Source: DLMF 10.32.3. Trefethen and Weideman 2014, SIAM Review 56, 385-458.
+    """
+    steps = 28 if x.dtype == np.float64 else 12
+    w = 2 * np.sin(np.pi * (np.arange(steps) + 0.5) / steps / 2) ** 2
+    factors = -w * (1 - w) ** order / steps
+    terms = (float(c) * lax.exp(-float(v) * x) for c, v in zip(factors, w, strict=True))
+    return sum(terms, lax.full_like(x, 0))
 
 
-def bessel_i0e(g: Any, x: Any, z: Any) -> Any:
-    """Returns g (i1e(x) - sign(x) z). Far out these two cancel, and jax.grad loses digits."""
-    v, result = alike(g, x, z)
-    size, sign = lax.abs(v), lax.sign(v)
-    large = size > far(v)
-    tail = sign * asymptotic_slope(0, lax.select(large, size, far(v)))
-    return g * lax.select(large, tail, lax.bessel_i1e(v) - sign * result)
+def bessel_slope(order: int, x: Any) -> Any:
+    """Returns the slope of exp(-x) I(x) for x ≥ 0. The usual difference of I_0 and I_1 cancels."""
+    far = 30 if x.dtype == np.float64 else 10
+    limit, large = lax.full_like(x, far), x > far
+    near = circle_slope(order, lax.select(large, limit, x))
+    return lax.select(large, asymptotic_slope(order, lax.select(large, x, limit)), near)
 
 
-def bessel_i1e(g: Any, x: Any, z: Any) -> Any:
-    """Returns g (i0e(x) - z (sign(x) + 1 / x)), 1/2 at 0. Far out see `bessel_i0e`."""
-    v, result = alike(g, x, z)
-    size, sign = lax.abs(v), lax.sign(v)
-    large, tiny = size > far(v), size < np.finfo(v.dtype).eps
-    safe = lax.select(tiny, lax.full_like(v, 1), v)
-    near = lax.bessel_i0e(v) - result * (sign + 1 / safe)
-    near = lax.select(tiny, 0.5 - 2 * sign * result, near)
-    return g * lax.select(large, asymptotic_slope(1, lax.select(large, size, far(v))), near)
+def bessel_i0e(g: Any, x: Any) -> Any:
+    """Returns g times an odd slope, 0 at 0."""
+    (v,) = alike(g, x)
+    return g * (lax.sign(v) * bessel_slope(0, mirrored(v)))
+
+
+def bessel_i1e(g: Any, x: Any) -> Any:
+    """Returns g times an even slope, 1/2 at 0."""
+    (v,) = alike(g, x)
+    return g * bessel_slope(1, mirrored(v))
 
 
 # fmt: off
@@ -306,16 +306,16 @@ def bessel_i1e(g: Any, x: Any, z: Any) -> Any:
 elementwise(lax.lgamma_p,               lambda g, x: g * lax.digamma(x))
 elementwise(lax.digamma_p,              lambda g, x: g * trigamma(x))
 elementwise(lax.polygamma_p,            missing("its order is a whole number"), polygamma_of_y)
-elementwise(lax.igamma_p,               gamma_shape,                      gamma_density)
+elementwise(lax.igamma_p,               gamma_shape,                      gamma_of_y)
 elementwise(lax.igammac_p,              lambda g, x, y: gamma_shape(-g, x, y),
-                                        lambda g, x, y: gamma_density(-g, x, y))
+                                        lambda g, x, y: gamma_of_y(-g, x, y))
 elementwise(lax.igamma_grad_a_p,        gamma_shape_of_x,                 gamma_shape_of_y)
 elementwise(primitives.random_gamma_p,  None,                             gamma_sample)
 elementwise(lax.zeta_p,                 zeta_of_x,                        zeta_of_y)
 elementwise(lax.bessel_i0e_p,           bessel_i0e)
 elementwise(lax.bessel_i1e_p,           bessel_i1e)
 elementwise(lax.regularized_incomplete_beta_p,
-                                        beta_of_x,          beta_of_y,    beta_density)
+                                        beta_of_x,          beta_of_y,    beta_of_w)
 # fmt: on
 
 polynomial_p: Any = getattr(lax, "polynomial_p", None)  # new in jax 0.12
