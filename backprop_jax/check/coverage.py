@@ -1,8 +1,12 @@
-"""What is covered: every primitive of the installed jax, its rule, or the reason it has none.
+"""What is covered: every primitive of jax, its rule, or the reason it has none.
 
 python -m backprop_jax.check.coverage        writes docs/coverage.md
+
+Beside the page lies what it is made of: docs/coverage.json, to which each release of jax adds the
+primitives that it alone has, and the tests what they try (`python -m tests.rules.tried`).
 """
 
+import json
 import pathlib
 import types
 from collections.abc import Iterator
@@ -13,9 +17,22 @@ from jax import lax
 from jax.extend.core import Primitive
 
 from backprop_jax import rules as rules  # the book is filled on import
+from backprop_jax.check import corners
 from backprop_jax.engine.registry import Column, Missing, Row, book
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "coverage.md"
+NOTES = PAGE.with_suffix(".json")
+RELEASE = ".".join(jax.__version__.split(".")[:2])
+
+INTRODUCTION = """\
+Every primitive that has a public name in jax {}, and some that have none. Written by
+`python -m backprop_jax.check.coverage`. What a rule keeps is said for each operand: x, y, w are the
+operands, z is the result, i the indices among the operands. Orders are those of the derivatives
+tested, 1 to the number given: against `jax.grad`, or a difference quotient where it has none."""
+
+CALLS = """\
+Of the public functions in the table of `tests/survey`, tried at easy points and at hard corners,
+these have no gradient here, or one that differs from a difference quotient:"""
 
 #: Why a primitive needs no rule, or has none yet: reason → names.
 REASONS = {
@@ -30,7 +47,7 @@ REASONS = {
     "calls a function: the tape runs it in place": "call",
     "comes of JAX's own differentiation, never of a program": "custom_lin stage",
     "reads and writes a reference that may change: not yet": "get swap",
-    "jax.grad has no rule either": "rng_uniform select_and_scatter cholesky_update",
+    "jax.grad has no rule either": "rng_uniform select_and_scatter",
     "talks to other instances in pieces of run-time size: not yet": "ragged_all_to_all",
     "calls Python: give it a rule with jax.custom_vjp": "io_callback pure_callback",
 }
@@ -75,34 +92,90 @@ def uncovered() -> list[str]:
     return [name for name, p in primitives().items() if p not in book and reason(name) is None]
 
 
-def page() -> str:
-    """Returns the text of docs/coverage.md for the installed jax."""
-    rows = primitives()
-    having = {name: p for name, p in rows.items() if p in book}
-    lines = [
-        "# Coverage",
-        "",
-        f"Every primitive of jax {jax.__version__} that has a public name. Written by",
-        "`python -m backprop_jax.check.coverage`. What a rule keeps is said for each operand:",
-        "x, y, w are the operands, z is the result, i the indices among the operands.",
-        "",
-        "| primitive | kind of rule | keeps |",
-        "|---|---|---|",
-        *(f"| `{name}` | {book[p].kind} | {kept(p)} |" for name, p in having.items()),
-        "",
-        f"{len(having)} primitives have a rule. These have none, and the reason:",
-        "",
-        "| primitive | reason |",
-        "|---|---|",
-        *(
-            f"| `{name}` | {reason(name) or 'nobody has said'} |"
-            for name in rows
-            if name not in having
-        ),
-        "",
+def row(name: str, primitive: Primitive) -> list[str]:
+    """Returns the kind of a primitive's rule and what it keeps, or nothing and the reason."""
+    if primitive in book:
+        return [book[primitive].kind, kept(primitive)]
+    return ["", reason(name) or "nobody has said"]
+
+
+def notes() -> dict:
+    """Returns what is known of all releases and of the tests, this release's part made anew.
+
+    The oldest release has a row for each of its primitives; others, for those that older ones lack.
+    """
+    text = NOTES.read_text(encoding="utf-8") if NOTES.exists() else "{}"
+    known = {"releases": {}, "tried": {}, **json.loads(text)}
+    releases = known["releases"]
+    older = [
+        releases[r]["rows"] for r in sorted(releases, key=number) if number(r) < number(RELEASE)
     ]
-    return "\n".join(lines)
+    mine = primitives()
+    releases[RELEASE] = {
+        "names": sorted(mine),
+        "rows": {n: row(n, p) for n, p in mine.items() if not any(n in rows for rows in older)},
+    }
+    known["releases"] = {r: releases[r] for r in sorted(releases, key=number)}
+    return known
+
+
+def number(release: str) -> tuple[int, ...]:
+    """Returns a release as numbers, to be put in order."""
+    return tuple(map(int, release.split(".")))
+
+
+def page(known: dict) -> str:
+    """Returns the text of docs/coverage.md."""
+    releases, tried = known["releases"], known["tried"]
+    rows = {n: cells for r in releases.values() for n, cells in r["rows"].items()}
+    having = {n: cells for n, cells in sorted(rows.items()) if cells[0]}
+
+    def jax_of(name: str) -> str:
+        found = [r for r, part in releases.items() if name in part["names"]]
+        return "all" if len(found) == len(releases) else ", ".join(found)
+
+    def orders(name: str) -> str:
+        constant = rows[name][0] == "piecewise constant"
+        return "all are 0" if constant else str(tried.get(name, {}).get("orders", ""))
+
+    return "\n".join(
+        [
+            "# Coverage",
+            "",
+            INTRODUCTION.format(" or ".join(releases)),
+            "",
+            "| primitive | kind of rule | keeps | orders | jax | where `jax.grad` has none |",
+            "|---|---|---|---|---|---|",
+            *(
+                f"| `{n}` | {kind} | {keeps} | {orders(n)} | {jax_of(n)} "
+                f"| {'; '.join(tried.get(n, {}).get('jax', []))} |"
+                for n, (kind, keeps) in having.items()
+            ),
+            "",
+            f"{len(having)} primitives have a rule. These have none, and the reason:",
+            "",
+            "| primitive | jax | reason |",
+            "|---|---|---|",
+            *(
+                f"| `{n}` | {jax_of(n)} | {why} |"
+                for n, (kind, why) in sorted(rows.items())
+                if not kind
+            ),
+            "",
+            "## Calls",
+            "",
+            CALLS,
+            "",
+            "| call | order | reason |",
+            "|---|---|---|",
+            *(f"| {call} | 1 | {why} |" for call, why in corners.FIRST.items()),
+            *(f"| {call} | 2 | {why} |" for call, why in corners.SECOND.items()),
+            "",
+        ]
+    )
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    found = notes()
+    NOTES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(page(found), encoding="utf-8")

@@ -9,7 +9,7 @@ from jax.extend.core import ClosedJaxpr, primitives
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import Unit, structured
 from backprop_jax.engine.residuals import split
-from backprop_jax.rules.functions import known, unit_of
+from backprop_jax.rules.functions import own_rule
 from backprop_jax.rules.models import primitive_of
 
 PLACEMENT = ("in_shardings", "out_shardings", "in_layouts", "out_layouts")
@@ -25,7 +25,7 @@ def inline_jit(params: dict) -> Callable | None:
         for name in PLACEMENT
         for item in params[name]
     )
-    own = known(params["name"], params["jaxpr"])
+    own = own_rule(params["name"], params["jaxpr"])
     if placed or params["compiler_options_kvs"] or own:
         return None
     return as_function(params["jaxpr"])
@@ -35,8 +35,8 @@ def inline_jit(params: dict) -> Callable | None:
 def jit(active: tuple[bool, ...], *, jaxpr: Any, name: str, **params: Any) -> Unit:
     """A compiled function: forward and back are compiled likewise, each on its own."""
     del params
-    if own := known(name, jaxpr):
-        return unit_of(own, jaxpr, active)
+    if own := own_rule(name, jaxpr):
+        return own(active)
     return split(jaxpr, active).unit()
 
 

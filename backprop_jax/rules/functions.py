@@ -1,8 +1,9 @@
 """Functions of JAX's own, of several steps, that have a rule as a whole.
 
-A few functions of `jax.numpy` lose a derivative on the way: |x| has none at 0, so what is made of
-it has no second one there, even if it is smooth. Such a function is known by its name, and by what
-it consists of: a user's function of the same name is another one.
+A few functions lose a derivative on the way: |x| has none at 0, so what is made of it has no second
+one there, even if it is smooth; and what bisection finds has none at all. Such a function is known
+by its name, and by what it consists of or where it stands: a user's function of the same name is
+another one.
 """
 
 import functools
@@ -16,6 +17,8 @@ from jax import lax
 from backprop_jax.engine.cotangents import convert, fit
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import Unit
+from backprop_jax.errors import MissingRule, message
+from backprop_jax.rules.models import reverse_of
 
 
 class Known(NamedTuple):
@@ -85,3 +88,47 @@ def unit_of(function: Known, jaxpr: Any, active: Sequence[bool]) -> Unit:
         ]
 
     return Unit(forward, backward, tuple(range(len(active))), (True,))
+
+
+# -- eigenvalues found by bisection ----------------------------------------------------------------
+
+
+def is_eigh_tridiagonal(name: str, jaxpr: Any) -> bool:
+    """Returns whether a compiled function is `jax.scipy.linalg.eigh_tridiagonal`."""
+    source = jaxpr.jaxpr.debug_info.func_src_info or ""
+    return name == "eigh_tridiagonal" and "jax/_src/scipy/linalg.py" in source.replace("\\", "/")
+
+
+def eigenvalues(jaxpr: Any, active: Sequence[bool]) -> Unit:
+    """Returns the unit of `eigh_tridiagonal`: reversed, it is `eigh` of the whole matrix.
+
+    Bisection compares and halves, so its own steps have no slope; jax.grad has no rule. Of a part
+    of the eigenvalues, each is the one nearest to what was found.
+    """
+    diagonal, *_ = jaxpr.in_avals
+    if len(diagonal.shape) != 1:
+        raise MissingRule(
+            message(
+                "no rule for eigh_tridiagonal under vmap, where the gradient is taken outside.",
+                to_go_on="take the gradient within, jax.vmap(bp.grad(f)); or use jnp.linalg.eigvalsh.",
+            )
+        )
+
+    def model(d: Any, e: Any, *rest: Any) -> list:
+        z = lax.stop_gradient(as_function(jaxpr)(d, e, *rest)[0])
+        below = jnp.diag(e, -1)
+        dense = jnp.diag(d).astype(below.dtype) + below + below.conj().T
+        values = lax.linalg.eigh(dense, symmetrize_input=False)[1]
+        if z.size == values.size:
+            return [values]
+        return [values[jnp.argmin(jnp.abs(z[:, None] - values), axis=1)]]
+
+    return reverse_of(as_function(jaxpr), model, active, 1)
+
+
+def own_rule(name: str, jaxpr: Any) -> Callable[[Sequence[bool]], Unit] | None:
+    """Returns what makes the unit of a compiled function that has a rule as a whole, or None."""
+    if is_eigh_tridiagonal(name, jaxpr):
+        return functools.partial(eigenvalues, jaxpr)
+    own = known(name, jaxpr)
+    return None if own is None else functools.partial(unit_of, own, jaxpr)

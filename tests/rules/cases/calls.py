@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.scipy.linalg import eigh_tridiagonal
 
 from tests.rules.case import COMPLEX, POSITIVE, REAL, Case, integers
 
@@ -206,6 +207,8 @@ CASES = [
     Case("jit", jnp.hypot,                                              [(3,), (3,)], note="hypot"),
     Case("jit", lambda x, y: jnp.hypot(x * 0, 1 + y * y),               [(3,), (3,)], note="hypot at 0", jax_fails="no second derivative"),
     Case("jit", lambda x: jnp.i0(x - x[0]),                             [(3,)],       note="i0 at 0 and elsewhere", jax_fails="no second derivative", dtypes=("float32",)),
+    Case("jit", functools.partial(eigh_tridiagonal, eigvals_only=True),  [(4,), (3,)], note="eigh_tridiagonal", dtypes=("float32",), jax_fails="no rule"),
+    Case("jit", lambda x, y: eigh_tridiagonal(x, y, eigvals_only=True, select="i", select_range=(1, 2)), [(4,), (3,)], note="some of eigh_tridiagonal", dtypes=("float32",), jax_fails="no rule"),
     Case("jit", lambda x: power(x, 3),                                  [(3,)],       note="static argument"),
     Case("jit", lambda x: product(x, 2.0),                              [(3,)],       note="a constant operand"),
     Case("tanh", lambda x: inlined(x) * x,                              [(3,)],       note="jit with inline=True"),
