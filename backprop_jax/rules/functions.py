@@ -110,7 +110,7 @@ def eigenvalues(jaxpr: Any, active: Sequence[bool]) -> Unit:
         raise MissingRule(
             message(
                 "no rule for eigh_tridiagonal under vmap, where the gradient is taken outside.",
-                to_go_on="take the gradient within, jax.vmap(bp.grad(f)); or use jnp.linalg.eigvalsh.",
+                to_go_on="jax.vmap(bp.grad(f)), or jnp.linalg.eigvalsh of the matrix.",
             )
         )
 
