@@ -9,6 +9,7 @@ what kind of function the primitive is; the parameter names of each formula say 
     i          the operands of integer dtype, a tuple: indices
     avals      shape and dtype of every operand
     needed     for every operand, whether its cotangent is wanted
+    asked      for every result, whether it has a cotangent at all
     *, name    parameters of the primitive
 
 What a formula reads is kept from the forward sweep, and nothing else. A verb may narrow what a name
@@ -35,7 +36,7 @@ from backprop_jax.engine.cotangents import fit, instantiate, is_inexact
 from backprop_jax.engine.jaxprs import evaluate_in_place
 
 OPERANDS = ("x", "y", "w")
-OTHERS = ("z", "i", "avals", "needed")
+OTHERS = ("z", "i", "avals", "needed", "asked")
 
 
 class Column(NamedTuple):
@@ -86,7 +87,9 @@ class Row:
         """Returns the cotangents of the operands, None where there is none."""
         if self.kind == "pullback":
             g = tuple(instantiate(cotangents, node.result_avals))
-            gradients = call(self.columns[0], g if node.primitive.multiple_results else g[0], node)
+            asked = tuple(g is not None for g in cotangents)
+            g = g if node.primitive.multiple_results else g[0]
+            gradients = call(self.columns[0], g, node, asked)
             several = isinstance(gradients, list | tuple)
             gradients = list(gradients) if several else [gradients]
         else:
@@ -107,7 +110,7 @@ class Row:
         return gradients
 
 
-def call(column: Any, g: Any, node: Any) -> Any:
+def call(column: Any, g: Any, node: Any, asked: tuple[bool, ...] = ()) -> Any:
     """Returns what a formula says of the cotangent `g`, given what was kept."""
     values = []
     for name in column.reads:
@@ -115,6 +118,8 @@ def call(column: Any, g: Any, node: Any) -> Any:
             values.append(node.operand_avals)
         elif name == "needed":
             values.append(tuple(slot is not None for slot in node.operands))
+        elif name == "asked":
+            values.append(asked)
         elif name in column.shapes:
             values.append(node.operand_avals[OPERANDS.index(name)])
         else:
@@ -314,6 +319,6 @@ def read(formula: Callable | Missing | None, shapes: Sequence[str] = ()) -> Colu
     return Column(
         formula,
         tuple(names[1:]),
-        frozenset({*shapes, "avals", "needed"} & set(names)),
+        frozenset({*shapes, "avals", "needed", "asked"} & set(names)),
         tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY),
     )

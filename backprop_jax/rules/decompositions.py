@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from jax import lax
 
+from backprop_jax.engine.cotangents import convert
 from backprop_jax.engine.registry import dear_to_recompute, pullback
 from backprop_jax.rules import matrices as m
 from backprop_jax.rules.elementary import is_complex
-from backprop_jax.rules.gauge import is_small, nan_unless, of_spectrum, quotient
+from backprop_jax.rules.gauge import is_asked, is_small, nan_unless, of_spectrum, quotient
 from backprop_jax.rules.matrices import adjoint, conjugate, product, transposed
 
 
@@ -45,7 +46,9 @@ def all_of_it(
 
 
 @pullback(lax.linalg.eigh_p)
-def eigh(g: tuple, x: Any, z: tuple, *, lower: bool, subset_by_index: tuple | None) -> Any:
+def eigh(
+    g: tuple, x: Any, z: tuple, asked: tuple, *, lower: bool, subset_by_index: tuple | None
+) -> Any:
     """Factors: x v = v diag(w), v unitary, w real; of x only one triangle is read.
 
     With p = vᴴ dx v, dw is the diagonal of p, and dv = v (f ∘ p) for f_ij = 1 / (w_j - w_i), 0 for
@@ -62,7 +65,7 @@ def eigh(g: tuple, x: Any, z: tuple, *, lower: bool, subset_by_index: tuple | No
         g, z = all_of_it(g, z, whole, subset_by_index)
     (of_v, of_w), (v, w) = g, z
     a = product(adjoint(v), conjugate(of_v))
-    inner = of_spectrum(a, of_w, w, lax.full_like(w, np.inf), a)
+    inner = of_spectrum(a, of_w, w, lax.full_like(w, np.inf), a, is_asked(g[:1], asked[:1]))
     s = product(product(v, inner), adjoint(v))
     return conjugate(m.triangle(2 * s, lower))
 
@@ -72,6 +75,7 @@ def svd(
     g: tuple,
     x: Any,
     z: Any,
+    asked: tuple,
     *,
     full_matrices: bool,
     compute_uv: bool,
@@ -99,9 +103,9 @@ def svd(
         whole = lax.linalg.svd(x, full_matrices=False, algorithm=algorithm)
         g, z = all_of_it(g, z, (whole[1], whole[0], whole[2]), subset_by_index)
     if not compute_uv:
-        u, _, vh = lax.linalg.svd(x, full_matrices=False, algorithm=algorithm)
-        scaled = u * m.row(lax.convert_element_type(g[0], u.dtype))
-        return conjugate(product(scaled, vh))
+        u, s, vh = lax.linalg.svd(x, full_matrices=False, algorithm=algorithm)
+        inner = m.diagonal_matrix(g[0], u.dtype) + told_apart(s, u.dtype)
+        return conjugate(product(product(u, inner), vh))
     (of_s, of_u, of_vh), (s, u, vh) = g, z
     of_u, of_v, v = conjugate(of_u), transposed(of_vh), adjoint(vh)
     if full_matrices and height > k:
@@ -110,7 +114,7 @@ def svd(
         v, of_v = without_rest(v, of_v, k)
     a, b = product(adjoint(u), of_u), product(adjoint(v), of_v)
     unit = lax.abs(a) + lax.abs(b)
-    inner = of_spectrum(a + b, of_s, s, 2 * s, unit)
+    inner = of_spectrum(a + b, of_s, s, 2 * s, unit, is_asked(g[1:], asked[1:]))
     skew = (a - b - adjoint(a - b)) / 2
     inner = inner + quotient(skew, m.row(s) + m.column(s), s, unit)
     of_x = product(u, inner)
@@ -121,6 +125,17 @@ def svd(
         rest = quotient(of_v - product(v, b), m.row(s), s, of_v)
         of_x = of_x + product(u, adjoint(rest))
     return conjugate(of_x)
+
+
+def told_apart(s: Any, dtype: Any) -> Any:
+    """Returns a square of zeros whose derivative is NaN where elements of s are equal.
+
+    There the singular vectors computed anew could be any, and nothing of s̄ would reach them.
+    """
+    gap = m.row(s) - m.column(s)
+    zeros = gap - gap  # they move, if not far: to first order their quotient is 0 / 0
+    gap = lax.select(m.on_diagonal(gap), lax.full_like(gap, np.inf), gap)
+    return convert(quotient(zeros, gap, s, zeros), dtype)
 
 
 def without_rest(u: Any, of_u: Any, k: int) -> tuple[Any, Any]:
@@ -147,7 +162,8 @@ def qr(g: tuple, z: tuple, *, pivoting: bool, full_matrices: bool) -> Any:
     Φ keeping the lower triangle and halving the diagonal. A wide r has a square and columns beside
     it, which q r̄ alone is for. The columns that `full_matrices` adds to q are an arbitrary basis,
     as in `svd`. Rows of zeros end r if the last columns of x depend on the others, and then the
-    columns of q there are arbitrary: a quotient of zeros is 0.
+    columns of q there are arbitrary: a quotient of zeros is 0. If there are two such rows, their
+    part of r̄ does not tell all of what they ask: NaN.
 
     Source: Roberts and Roberts 2020, arXiv:2009.10071, rearranged; the same for complex matrices.
     """
@@ -169,14 +185,14 @@ def of_orthogonal_triangular(of_q: Any, of_r: Any, q: Any, r: Any) -> Any:
     """Returns the cotangent of x = q r, in the textbook's pairing; see `qr`."""
     k = q.shape[-1]
     height, width = q.shape[-2], r.shape[-1]
-    r, of_r = m.upper(r), m.upper(of_r)
+    r, asked, of_r = m.upper(r), of_r, m.upper(of_r)
     qq = product(adjoint(q), of_q)
     a = product(r, adjoint(of_r)) - adjoint(qq)
     inner = product(q, m.half_lower(a - adjoint(a)))
     if height > k:
         inner = inner + (of_q - product(q, qq))
     square = r if width == k else m.columns(r, 0, k)
-    inner, square = without_zero_rows(inner, r, square, of_q)
+    inner, square = without_zero_rows(inner, r, square, of_q, asked)
     of_square = m.solve_with(square, inner, False, transpose_a=True, conjugate_a=True)
     of_x = product(q, of_r)
     if width == k:
@@ -184,10 +200,11 @@ def of_orthogonal_triangular(of_q: Any, of_r: Any, q: Any, r: Any) -> Any:
     return m.beside(m.columns(of_x, 0, k) + of_square, m.columns(of_x, k, width))
 
 
-def without_zero_rows(inner: Any, r: Any, square: Any, unit: Any) -> tuple[Any, Any]:
+def without_zero_rows(inner: Any, r: Any, square: Any, unit: Any, of_r: Any) -> tuple[Any, Any]:
     """Returns what to divide by what, the rows of zeros of r taken out where nothing asks for them.
 
-    There the divisor gets 1 on its diagonal, and the dividend is 0.
+    There the divisor gets 1 on its diagonal, and the dividend is 0; NaN if there are several and
+    they have a cotangent.
     """
     size = lax.reduce_max(lax.stop_gradient(lax.abs(r)), (r.ndim - 1,))
     asked = lax.reduce_max(lax.stop_gradient(lax.abs(inner)), (inner.ndim - 2,))
@@ -195,8 +212,12 @@ def without_zero_rows(inner: Any, r: Any, square: Any, unit: Any) -> tuple[Any, 
     keep = lax.select(
         neither, lax.full(neither.shape, 0, r.dtype), lax.full(neither.shape, 1, r.dtype)
     )
+    several = lax.reduce_sum(1 - keep, (keep.ndim - 2, keep.ndim - 1)) > 1.5
+    rows = m.row(lax.reduce_max(lax.stop_gradient(lax.abs(of_r)), (r.ndim - 1,)))
+    several = lax.broadcast_in_dim(several, neither.shape, tuple(range(several.ndim)))
+    unknown = nan_unless(~(neither & several) | is_small(rows, of_r), inner)
     neither = lax.broadcast_in_dim(neither, inner.shape, tuple(range(inner.ndim)))
-    inner = lax.select(neither, lax.full_like(inner, 0), inner / keep)
+    inner = lax.select(neither, lax.full_like(inner, 0), inner / keep) + unknown
     return inner, square + m.diagonal_matrix(lax.reshape(1 - keep, size.shape), r.dtype)
 
 

@@ -16,11 +16,15 @@ diagonal only. What is next to it depends on what the loss is:
     of the subspace, a projection        w̄ = 0                 then it is 0
     of v φ(w) vᴴ, a function of x        w̄ = ρ diag(vᴴ v̄)      then it is ρ vᴴ v̄, as ρ = φ'/2φ
 
-The second is the third with ρ = 0. Where no ρ fits, as for a sum of such losses, the cotangent does
-not tell, and neither do we: NaN, as for second derivatives there. A loss of eigenvalues alone that
-tells equal ones apart, as the largest, has a kink; what is returned is a subgradient.
+The first is known from v having no cotangent at all. The second is the third with ρ = 0. Where no
+ρ fits, as for a sum of such losses, the cotangent does not tell, and neither do we: NaN; so, too,
+where v has a cotangent of zero and w̄ is not zero, as at φ(w) = 0. Most second derivatives there are
+NaN. What cannot be told is a sum for which one ρ happens to fit, as it does where all elements of
+w̄ are equal and all of diag(vᴴ v̄): it is taken for the third. A loss of eigenvalues alone that tells
+equal ones apart, as the largest, has a kink; what is returned is a subgradient.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,14 +76,31 @@ def nan_unless(condition: Any, like: Any) -> Any:
     return lax.expand_dims(poison, (met.ndim, met.ndim + 1))
 
 
-def of_spectrum(a: Any, of_w: Any, w: Any, turn: Any, unit: Any) -> Any:
+def is_asked(g: Any, asked: Sequence[bool]) -> Any:
+    """Returns whether arrays of vectors have a cotangent: None if it is known that none has.
+
+    In an inner jaxpr it is not known before the jaxpr is run. There, what depends on an absent
+    cotangent alone is not computed and counts as zero: so what is one if it is computed tells.
+    """
+    found = None
+    for each, known in zip(g, asked, strict=True):
+        if known:
+            one = lax.reduce_sum(0 * lax.stop_gradient(each), (each.ndim - 2, each.ndim - 1)) + 1
+            here = lax.expand_dims(one != 0, (one.ndim, one.ndim + 1))
+            found = here if found is None else found | here
+    return found
+
+
+def of_spectrum(a: Any, of_w: Any, w: Any, turn: Any, unit: Any, asked: Any) -> Any:
     """Returns what the Hermitian matrix p = vᴴ dx v gets, p moving eigenvalues and eigenvectors.
 
         diag(w̄) + (a - aᴴ)/2 / (w_j - w_i),     a = vᴴ v̄,
 
     with `turn` in the place of the differences on the diagonal. Where eigenvalues are equal, what
-    the module's first lines say.
+    the module's first lines say; `asked` says whether the vectors have a cotangent: see `is_asked`.
     """
+    if asked is None:
+        return m.diagonal_matrix(of_w, a.dtype)
     gap = m.row(w) - m.column(w)
     here = m.on_diagonal(gap)
     same = is_small(gap, w, axes=1)
@@ -89,13 +110,13 @@ def of_spectrum(a: Any, of_w: Any, w: Any, turn: Any, unit: Any) -> Any:
         here, lax.broadcast_in_dim(m.row(turn), gap.shape, tuple(range(gap.ndim))), gap
     )
     inner = m.diagonal_matrix(of_w, a.dtype) + quotient(skew, gap, w, unit)
-    return lax.select(tied, of_subspace(a, of_w, same, unit), inner)
+    return lax.select(tied, of_subspace(a, of_w, same, unit, asked), inner)
 
 
-def of_subspace(a: Any, of_w: Any, same: Any, unit: Any) -> Any:
+def of_subspace(a: Any, of_w: Any, same: Any, unit: Any, asked: Any) -> Any:
     """Returns ρ (a + aᴴ)/2 in each subspace of equal eigenvalues, NaN if the cotangent cannot tell.
 
-    For a = 0 that is 0, if w̄ is the same in all the subspace or the loss reads no vectors at all.
+    For a = 0 that is 0 if w̄ is, or if nothing is asked of the vectors.
     """
     a, of_w = lax.stop_gradient(a), lax.stop_gradient(of_w)
     x = m.diagonal(lax.real(a) if is_complex(a) else a)
@@ -108,17 +129,11 @@ def of_subspace(a: Any, of_w: Any, same: Any, unit: Any) -> Any:
     def none(errors: Any) -> Any:
         return total(lax.abs(errors)) <= bound(unit) * largest(of_w, 1)
 
-    def mean(values: Any) -> Any:
-        return total(values) / total(lax.full_like(values, 1))
-
-    def vector(values: Any) -> Any:
-        return lax.squeeze(values, (values.ndim - 1,))
-
-    rho = mean(of_w * x) / mean(x * x)
-    told = none(of_w - vector(rho) * x) & (mean(lax.abs(x)) > bound(unit) * largest(unit, 2))
-    idle = none(of_w - vector(mean(of_w))) | (largest(unit, 2) == 0)
+    rho = total(of_w * x) / total(x * x)
+    fits = none(of_w - lax.squeeze(rho, (rho.ndim - 1,)) * x)
+    told = fits & (total(lax.abs(x)) > bound(unit) * largest(unit, 2))
     hermitian = (a + m.adjoint(a)) / 2
-    zero = is_small(hermitian, unit) & idle
+    zero = is_small(hermitian, unit) & (none(of_w) | ~asked)
     nan = lax.full((), np.nan, a.dtype)
     known = lax.select(zero, lax.full_like(a, 0), hermitian * convert(rho, a.dtype))
     return lax.select(zero | told, known, lax.broadcast(nan, a.shape))

@@ -145,7 +145,7 @@ def of_qr(g: Any, g_y: Any, a: Any, y: Any) -> Any:
     k = y.shape[-1]
     q = lax.linalg.householder_product(m.columns(a, 0, k), y)
     of_q = of_first_columns(m.columns(g, 0, k), g_y, m.columns(a, 0, k), y)
-    of_r = conjugate(m.rows(g, 0, k))
+    of_r = conjugate(m.upper(m.rows(g, 0, k)))
     return conjugate(of_orthogonal_triangular(of_q, of_r, q, m.rows(a, 0, k)))
 
 

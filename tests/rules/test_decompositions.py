@@ -93,6 +93,41 @@ def test_a_loss_that_depends_on_the_choice_has_no_derivative(loss):
     assert not jnp.max(jnp.abs(rounded)) < 1e9
 
 
+ZERO = np.zeros((4, 4))
+
+
+@pytest.mark.parametrize("at", [ZERO, FLAT, np.eye(4)], ids=["zero", "rank one", "identity"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda x: jnp.sum(H * spectral(lambda w: w)((x + x.T) / 2)),
+        lambda x: jnp.sum(H * spectral(jnp.log)((x + x.T) / 2 + jnp.eye(4))),
+        lambda x: jnp.sum(jnp.tril(H) * jnp.matmul(*jnp.linalg.qr(x))),
+        lambda x: jnp.sum(H * (lambda u, s, vh: (u * s) @ vh)(*jnp.linalg.svd(x))),
+    ],
+    ids=["eigh", "logarithm", "qr", "svd"],
+)
+def test_a_function_of_the_factors_that_is_zero_hides_its_derivative(loss, at):
+    """In w φ'(w) alone it is seen, not in v φ(w) = 0: not told from a loss of the eigenvalues."""
+    x = jnp.asarray(at)
+    (v,) = np.random.default_rng(3).normal(size=(1, 4, 4))
+    v = v + v.T
+    slope = (loss(x + 1e-5 * v) - loss(x - 1e-5 * v)) / 2e-5
+    ours = jnp.sum(bp.grad(loss)(x) * v)
+    assert jnp.isnan(ours) or abs(ours - slope) < 1e-7
+
+
+@pytest.mark.parametrize("x", [TWICE, np.eye(4), PAIR, ZERO], ids=["twice", "one", "pair", "zero"])
+@pytest.mark.parametrize("values", [jnp.linalg.svdvals, lambda x: jnp.linalg.svd(x)[1]])
+def test_second_derivatives_of_singular_values_are_right_or_nan(values, x):
+    def along(fourth: Callable) -> Callable:
+        return bp.grad(lambda x: jnp.sum(bp.grad(fourth)(x) * H))
+
+    ours = along(lambda x: jnp.sum(values(x) ** 4))(x)
+    truth = along(lambda x: jnp.sum((x @ x.T) ** 2))(x)
+    assert jnp.isnan(ours).all() or jnp.max(jnp.abs(ours - truth)) < 1e-9
+
+
 def test_a_second_derivative_at_equal_eigenvalues_is_nan_and_not_wrong():
     def loss(x: jax.Array) -> jax.Array:
         return jnp.sum(jnp.linalg.eigh(x)[0] ** 3)
