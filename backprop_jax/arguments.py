@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
+import jax.ref as refs
 import numpy as np
+from jax.core import Tracer
 from jax.extend.core import valid_jaxtype
 
 PyTree = Any
@@ -126,8 +128,18 @@ def check_callable(fun: Any) -> None:
 
 def check_array(leaf: Any, what: str = "Argument") -> None:
     """Raises TypeError if a leaf is not an array or a number."""
+    if isinstance(leaf, refs.Ref | Tracer) and is_reference(jax.typeof(leaf)):
+        raise TypeError(
+            f"{what} is a mutable reference of type {jax.typeof(leaf)}: its derivative would be "
+            "one, too. Hand over its value, reference[...], or close over it."
+        )
     if not valid_jaxtype(leaf):
         raise TypeError(f"{what} '{leaf}' of type {type(leaf)} is not a valid JAX type.")
+
+
+def is_reference(aval: Any) -> bool:
+    """Returns whether values of this type are mutable references."""
+    return isinstance(aval, refs.AbstractRef)
 
 
 def check_argument(name: str, leaf: Any, holomorphic: bool, allow_int: bool) -> None:

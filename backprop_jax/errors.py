@@ -34,6 +34,14 @@ class NotLinear(BackpropError, TypeError):
     """A `custom_jvp` rule is not linear in its tangents, so it has no reverse."""
 
 
+class EscapedReference(BackpropError, TypeError):
+    """A mutable reference (`jax.new_ref`) is used where its value cannot be followed.
+
+    A value that is differentiated is written into a reference made outside of the function, a
+    reference made within is returned, or it enters something that does not say what becomes of it.
+    """
+
+
 class ConfigError(BackpropError):
     """A configuration cannot be run. One line for each mistake, in the order of the file.
 

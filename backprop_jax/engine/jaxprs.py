@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
+import jax.ref as refs
 from jax.extend import source_info_util
 from jax.extend.core import Literal
 
@@ -47,10 +48,19 @@ def needed_for(
     wanted = {v for v in variables(targets) if v not in available}
     chosen = []
     for equation in reversed(equations):
-        if not wanted.isdisjoint(equation.outvars) or (effects and equation.effects):
+        if not wanted.isdisjoint(equation.outvars) or (effects and has_effects(equation)):
             wanted.update(v for v in variables(equation.invars) if v not in available)
             chosen.append(equation)
     return chosen[::-1]
+
+
+def has_effects(equation: Any) -> bool:
+    """Returns whether a run of the equation is seen from outside: it prints, or calls out."""
+    return bool(equation.effects - UNSEEN)
+
+
+# A reference that is made, used and let go within a function is nobody's business.
+UNSEEN = jax.make_jaxpr(jax.jit(lambda x: refs.freeze(refs.new_ref(x))))(1.0).effects
 
 
 def evaluate(equations: Sequence, environment: dict, outputs: Sequence) -> list:

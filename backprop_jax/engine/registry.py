@@ -220,6 +220,8 @@ class Constant(NamedTuple):
 Rule = Row | Structured | Constant
 
 book: dict[Primitive, Rule] = {}
+accesses: dict[Primitive, Callable] = {}
+touching: set[Primitive] = set()
 dear: set[Primitive] = set()
 
 
@@ -286,6 +288,23 @@ def structured(
     def decorate(build: Callable) -> Callable:
         register(primitive, Structured(build, inline))
         return build
+
+    return decorate
+
+
+def with_references(primitive: Primitive, always: bool = False) -> Callable[[Callable], Callable]:
+    """Registers the decorated function, run for a primitive that meets a mutable reference.
+
+    It takes the tape, the operands, a `Cell` in the place of every reference made on that tape, and
+    the parameters. It is run with the tape as current trace and returns the results. `always`: also
+    where there is no such cell.
+    """
+
+    def decorate(run: Callable) -> Callable:
+        accesses[primitive] = run
+        if always:
+            touching.add(primitive)
+        return run
 
     return decorate
 

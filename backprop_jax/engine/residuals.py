@@ -18,6 +18,7 @@ from backprop_jax.engine.jaxprs import (
     as_function,
     depending_on,
     evaluate,
+    has_effects,
     needed_for,
     size_in_bytes,
     variables,
@@ -167,7 +168,7 @@ def unchanging(jaxpr: Any, fixed: Sequence) -> list:
     if not fixed:
         return []
     changing = depending_on([v for v in jaxpr.invars if v not in set(fixed)], jaxpr.eqns)
-    still = [e for e in jaxpr.eqns if changing.isdisjoint(e.outvars) and not e.effects]
+    still = [e for e in jaxpr.eqns if changing.isdisjoint(e.outvars) and not has_effects(e)]
     made = {v for e in still for v in e.outvars}
     read = {v for e in jaxpr.eqns if e not in still for v in variables(e.invars)}
     return [v for e in still for v in e.outvars if v in read | set(variables(jaxpr.outvars)) & made]
@@ -210,7 +211,7 @@ def choose(
 
 def is_dear(equation: Any) -> bool:
     """Returns whether an equation, or one within it, is better not run twice."""
-    if equation.primitive in dear or equation.effects:
+    if equation.primitive in dear or has_effects(equation):
         return True
     return any(is_dear(inner) for closed in held(equation.params) for inner in closed.eqns)
 

@@ -27,8 +27,8 @@ from backprop_jax.engine import custom
 from backprop_jax.engine.cotangents import is_differentiable
 from backprop_jax.engine.jaxprs import reach
 from backprop_jax.engine.reading import Reading
-from backprop_jax.engine.registry import Constant, Row, Structured
-from backprop_jax.errors import MissingRule, NotLinear, message
+from backprop_jax.engine.registry import Constant, Row, Structured, Unit, accesses, touching
+from backprop_jax.errors import EscapedReference, MissingRule, NotLinear, message
 
 
 class Recorded(Tracer):
@@ -63,6 +63,17 @@ def may_have_derivative() -> Tracer:
     return found[0]
 
 
+class Cell(Tracer):
+    """A mutable reference made on a tape: it holds the value it has now, recorded or not."""
+
+    __slots__ = ("contents",)
+
+    def __init__(self, tape: "Tape", aval: Any, contents: Any) -> None:
+        super().__init__(tape, aval)
+        self.contents = contents
+        tape.cells = True
+
+
 @dataclasses.dataclass(slots=True)
 class Node:
     """One step: a primitive, where its operands came from, and what its rule asked to keep."""
@@ -84,8 +95,8 @@ class Node:
         return f"{results} = {self.primitive} {operands}"
 
     def written_at(self) -> str:
-        """Returns the user's line, file:line:column (function); seen from the working folder."""
-        return source_info_util.summarize(self.source).removeprefix(os.getcwd() + os.sep)
+        """Returns the user's line, see `written_at`."""
+        return written_at(self.source)
 
     def missing_rule(self, reason: str = "") -> MissingRule:
         """Returns the error to raise when this step's derivative is needed and not to be had."""
@@ -110,7 +121,7 @@ class Tape(Trace):
         step that is not.
     """
 
-    __slots__ = ("linear", "nodes", "parent_trace", "reading", "slots", "staged")
+    __slots__ = ("cells", "linear", "nodes", "parent_trace", "reading", "slots", "staged")
 
     def __init__(self, parent: Trace, reading: Reading, linear: str = "") -> None:
         super().__init__()
@@ -118,6 +129,7 @@ class Tape(Trace):
         self.parent_trace = parent
         self.reading = reading
         self.linear = linear
+        self.cells = False  # whether there is any
         self.nodes: list[Node] = []
         self.slots = 0
         self.staged = is_staging(parent)
@@ -173,6 +185,8 @@ class Tape(Trace):
 
     def process_primitive(self, primitive: Primitive, tracers: Sequence, params: dict, /) -> Any:
         """Runs a primitive on the parent trace and, where an operand is recorded, adds a node."""
+        if primitive in touching or (self.cells and any(self.made(x) for x in tracers)):
+            return self.process_reference(primitive, tracers, params)
         values, slots = operands = self.unwrap(tracers)
         if all(slot is None for slot in slots):
             with set_current_trace(self.parent_trace):
@@ -221,6 +235,39 @@ class Tape(Trace):
         kept = Partial(unit.backward, operands_kept, kept)
         return self.add(primitive, {}, rule, operands, results, kept, unit.moving)
 
+    def made(self, x: Any) -> bool:
+        """Returns whether a value is a cell of this tape."""
+        return type(x) is Cell and x._trace is self
+
+    def process_reference(self, primitive: Primitive, tracers: Sequence, params: dict) -> Any:
+        """Runs a primitive that makes, reads, writes or closes over a mutable reference."""
+        if primitive not in accesses:
+            self.check_references(primitive, tracers)
+        with set_current_trace(self):
+            return accesses[primitive](self, tracers, **params)
+
+    def check_references(self, primitive: Any, tracers: Sequence) -> None:
+        """Raises if a reference made on this tape goes where its value cannot be followed."""
+        if self.cells and any(self.made(x) for x in tracers):
+            raise EscapedReference(
+                message(
+                    f"a reference made in the function enters '{primitive}', and what becomes of "
+                    "its value there cannot be followed.",
+                    written_at=written_at(source_info_util.current()),
+                    to_go_on="read it before, and hand over the value.",
+                )
+            )
+
+    def step(self, primitive: Primitive, unit: Unit, tracers: Sequence) -> list:
+        """Runs a unit on the parent trace as a step of its own."""
+        values, slots = operands = self.unwrap(tracers)
+        with set_current_trace(self.parent_trace):
+            results, kept = unit.forward(*values)
+        if all(slot is None for slot in slots):
+            return results
+        kept = Partial(unit.backward, [values[i] for i in unit.keeps], kept)
+        return self.add(primitive, {}, custom.JVP, operands, results, kept, unit.moving)
+
     def check_linear(self, kept: Sequence, operands: tuple[list, list], results: Sequence) -> None:
         """Raises NotLinear if a step of a linear function keeps a value that moves with it."""
         moving = [value for value, slot in zip(*operands, strict=True) if slot is not None]
@@ -231,6 +278,7 @@ class Tape(Trace):
         self, primitive: Any, fun: Any, jvp: Any, tracers: Sequence, /, *, symbolic_zeros: bool
     ) -> list:
         """Runs a function with the user's own forward rule, and keeps that rule's reverse."""
+        self.check_references(primitive, tracers)
         values, slots = operands = self.unwrap(tracers)
         with set_current_trace(self.parent_trace):
             if all(slot is None for slot in slots):
@@ -255,6 +303,7 @@ class Tape(Trace):
         symbolic_zeros: bool,
     ) -> list:
         """Runs a function with the user's own reverse rule, and keeps what that rule asks for."""
+        self.check_references(primitive, tracers)
         values, slots = operands = self.unwrap(tracers)
         with set_current_trace(self.parent_trace):
             if all(slot is None for slot in slots):
@@ -289,6 +338,11 @@ class Tape(Trace):
         if isinstance(val, Recorded) and val._trace is self:
             return val
         return self.parent_trace.stage_value(val)
+
+
+def written_at(source: Any) -> str:
+    """Returns the user's line, file:line:column (function); seen from the working folder."""
+    return source_info_util.summarize(source).removeprefix(os.getcwd() + os.sep)
 
 
 NOT_LINEAR = message(

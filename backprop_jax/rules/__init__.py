@@ -14,6 +14,7 @@ from backprop_jax.rules import orders as orders
 from backprop_jax.rules import parallel as parallel
 from backprop_jax.rules import ragged as ragged
 from backprop_jax.rules import reductions as reductions
+from backprop_jax.rules import references as references
 from backprop_jax.rules import reflectors as reflectors
 from backprop_jax.rules import schur as schur
 from backprop_jax.rules import shapes as shapes

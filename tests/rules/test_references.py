@@ -1,0 +1,152 @@
+# ruff: noqa: E501 (rows of a table stay rows)
+"""Mutable references: written, read, carried through loops, and what cannot be followed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import backprop_jax as bp
+
+X = np.array([0.5, 1.2, -0.7])
+
+
+def places(x: Any) -> Any:
+    """Numbers, slices and arrays of places; read, written, added to, swapped."""
+    ref = jax.ref.new_ref(x)
+    first = ref[0]
+    ref[0] = first * 2
+    ref[1:] += jnp.sin(first)
+    ref[jnp.array([0, 2])] = x[:2]
+    jax.ref.addupdate(ref, jnp.array([0, 0]), x[1:] ** 2)
+    old = jax.ref.swap(ref, 1, 3.0)
+    return jnp.sum(jax.ref.freeze(ref) ** 2) * old
+
+
+def from_nothing(x: Any) -> Any:
+    """A reference to a constant takes what depends on x."""
+    ref = jax.ref.new_ref(jnp.zeros((2, 3)))
+    ref[1] = x * ref[0] + x**2
+    ref[0, 1:] = ref[1, :2] * x[1]
+    return jnp.sum(jnp.sin(ref[...]))
+
+
+def loops(x: Any) -> Any:
+    """Closed over by a scan, a compiled function, a branch and a fori_loop."""
+    ref = jax.ref.new_ref(jnp.zeros(()))
+
+    def trip(c: Any, t: Any) -> tuple:
+        ref[...] = ref[...] * x[0] + t
+        return c * ref[...], ref[...]
+
+    def power(i: Any, c: Any) -> Any:
+        ref[...] = ref[...] * x[0]
+        return c + i
+
+    def set_to(factor: Any) -> None:
+        ref[...] = ref[...] * factor
+
+    c, y = lax.scan(trip, x[1], jnp.arange(3.0) + x)
+    jax.jit(lambda: set_to(x[2]))()
+    lax.cond(x[0] > 0, lambda: set_to(x[1]), lambda: None)
+    lax.fori_loop(0, 3, power, 0)
+    return jax.ref.freeze(ref) + c * jnp.sum(y)
+
+
+def within_vmap(x: Any) -> Any:
+    def product(v: Any) -> Any:
+        ref = jax.ref.new_ref(v)
+        ref[0] = ref[0] * ref[1]
+        return ref[...]
+
+    return jnp.sum(jax.vmap(product)(jnp.stack([x, 2 * x])) ** 2)
+
+
+def within_scan(x: Any) -> Any:
+    """Made anew in every trip."""
+
+    def trip(c: Any, y: Any) -> tuple:
+        ref = jax.ref.new_ref(c)
+        ref[1] = ref[0] * y
+        return ref[...], ref[1]
+
+    c, y = lax.scan(trip, x, x)
+    return jnp.sum(c) * jnp.sum(y)
+
+
+FUNCTIONS = [places, from_nothing, loops, within_vmap, within_scan, jax.jit(places)]
+
+
+def slopes(fun: Callable, x: Any, h: float = 1e-5) -> Any:
+    """Returns the Jacobian by central differences, a column for each number of x."""
+    steps = h * np.eye(len(x))
+    return np.stack([(fun(x + step) - fun(x - step)) / (2 * h) for step in steps], -1)
+
+
+@pytest.mark.parametrize("fun", FUNCTIONS, ids=lambda f: f.__name__)
+def test_gradient_and_hessian(fun, x64):
+    """Slopes are the witness: for some of these jax.grad has no answer."""
+    gradient = bp.grad(fun)
+    np.testing.assert_allclose(gradient(X), slopes(fun, X), rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(jax.jit(gradient)(X), gradient(X), rtol=1e-12)
+    rows = slopes(gradient, X)
+    np.testing.assert_allclose(bp.hessian(fun)(X), rows, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(jax.jit(bp.hessian(fun))(X), rows, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(bp.jvp(fun, (X,), (X,))[1], gradient(X) @ X, rtol=1e-12)
+
+
+def test_a_constant_is_written(x64):
+    def fun(x: Any) -> Any:
+        ref = jax.ref.new_ref(x)
+        ref[0] = lax.stop_gradient(ref[1]) * ref[2]
+        return jnp.sum(ref[...])
+
+    np.testing.assert_allclose(bp.grad(fun)(X), [0.0, 1.0, 1.0 + X[1]])
+
+
+def test_a_reference_from_outside_is_read_and_written_with_constants(x64):
+    ref = jax.ref.new_ref(jnp.array(X))
+
+    def fun(x: Any) -> Any:
+        ref[0] = 4.0
+        return jnp.sum(ref[...] * x)
+
+    np.testing.assert_allclose(bp.grad(fun)(X), [4.0, 1.2, -0.7])
+
+
+ref = jax.ref.new_ref(jnp.zeros(3))
+
+
+@jax.custom_jvp
+def first(r: Any) -> Any:
+    return r[0]
+
+
+first.defjvp(lambda primals, tangents: (primals[0][0], tangents[0][0]))
+
+
+# fmt: off
+ESCAPES: dict[str, tuple[Callable, type, str]] = {
+    "written, one from outside": (lambda x: ref.__setitem__(0, x[0]), bp.errors.EscapedReference, "into a reference that was made outside of the function"),
+    "enters a checkpoint":       (lambda x: jax.checkpoint(lambda r: r[0])(jax.ref.new_ref(x)), bp.errors.EscapedReference, "a reference made in the function enters 'remat2'"),
+    "enters a user's rule":      (lambda x: first(jax.ref.new_ref(x)), bp.errors.EscapedReference, "a reference made in the function enters 'custom_jvp_call'"),
+    "is returned":               (lambda x: jax.ref.new_ref(x), TypeError, "result is a mutable reference"),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("what", ESCAPES)
+def test_what_cannot_be_followed_is_an_error(what):
+    fun, error, text = ESCAPES[what]
+    with pytest.raises(error, match=text):
+        bp.vjp(fun, jnp.ones(3))
+
+
+@pytest.mark.parametrize("call", [lambda f: bp.grad(f)(ref), lambda f: bp.vjp(f, ref)])
+def test_no_derivative_by_a_reference(call):
+    with pytest.raises(TypeError, match="Argument is a mutable reference"):
+        call(lambda r: jnp.sum(r[...]))
