@@ -26,9 +26,12 @@ from backprop_jax.arguments import (
     function_name,
 )
 from backprop_jax.engine import cotangents as ct
-from backprop_jax.engine.reading import Reading
+from backprop_jax.engine.reading import AS_IT_STANDS, Reading
 from backprop_jax.engine.reverse import Pullback
 from backprop_jax.engine.sweep import sweep
+from backprop_jax.rules.strong import strong_zero
+
+STRONG = Reading(strong_zero)
 
 
 def grad(
@@ -178,7 +181,7 @@ def vjp(
         return outs + aux_leaves
 
     active = [ct.is_differentiable(aval) for aval in avals]
-    reading = Reading(strong_zero=zero_times_inf == "zero")
+    reading = STRONG if zero_times_inf == "zero" else AS_IT_STANDS
     values, pullback = sweep(flat, leaves, active, reading)
     count, result_tree, aux_tree = structure
     pullback = Pullback(pullback.nodes, pullback.inputs, pullback.outputs[:count])

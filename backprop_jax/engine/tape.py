@@ -311,7 +311,7 @@ class Tape(Trace):
                 return primitive.bind(*values, **params, symbolic_zeros=symbolic_zeros)
             results, residuals = custom.run_fwd(fwd, values, slots, out_trees)
         kept = custom.Backward(bwd, residuals, symbolic_zeros)
-        rule = self.reading.of_user(custom.VJP)
+        rule = self.reading.of(custom.VJP)
         return self.add(primitive, {}, rule, operands, results, kept)
 
     def process_high(self, primitive: Any, tracers: Sequence, params: dict) -> Any:

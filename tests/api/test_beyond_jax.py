@@ -116,7 +116,8 @@ NAN_BY_IEEE: dict[str, tuple[Callable, Any]] = {
     "a user's rule":            (lambda x: jnp.where(x > 0, user_sqrt(x), 0.0), 0.0),
     "a user's forward rule":    (lambda x: jnp.where(x > 0, user_log(x), 0.0), 0.0),
     "a product not chosen":     (lambda x: jnp.where(x > 0, (x * jnp.ones(2)) @ jnp.array([jnp.inf, 1.0]), 0.0), 0.0),
-    "a maximum not chosen":     (lambda x: jnp.where(x > 0, jnp.prod(x / jnp.zeros(2)), x), 1.0),
+    "complex, not chosen":      (lambda x: jnp.where(x > 0, abs((x * jnp.ones(2)) @ jnp.array([jnp.inf * 1j, 1.0])), 0.0), 0.0),
+    "a product over zero":     (lambda x: jnp.where(x > 0, jnp.prod(x / jnp.zeros(2)), x), 1.0),
 }
 # fmt: on
 
