@@ -324,7 +324,7 @@ class Tape(Trace):
         with set_current_trace(self.parent_trace):
             results, moved, residuals = custom.run_high_fwd(function, values, slots)
         kept = custom.HighBackward(function, residuals)
-        rule = self.reading.of_user(custom.HIGH)
+        rule = self.reading.of(custom.HIGH)
         return self.add(primitive, {}, rule, operands, results, kept, moved)
 
     def process_call(self, primitive: Any, fun: Any, tracers: Sequence, params: dict, /) -> Any:
