@@ -3,9 +3,7 @@
 The names are those of the table in `tests/survey`, which tries them.
 """
 
-INTEGER = (
-    "JAX's own custom_jvp rule of xlogy multiplies by the tangent of an integer; so in jax.grad"
-)
+INTEGER = "JAX's custom_jvp rule of xlogy multiplies by the tangent of an integer; so in jax.grad"
 ORDER = "JAX's own custom_jvp rule leaks a tracer, its order n, at second order; so in jax.grad"
 MEETING = "the rule of the rule divides by a difference of eigenvalues or singular values that meet"
 
