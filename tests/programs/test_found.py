@@ -1,0 +1,89 @@
+"""Programs that once went wrong, or that JAX gets wrong: each found among the generated ones."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from tests.programs.judge import AGREES, BETTER, NO_JAX, judge
+
+VECTOR = np.array([0.3, -0.7, 0.5, 0.9])
+TABLE = np.array([-0.5, 0.1, 0.6])
+
+
+class Found(NamedTuple):
+    """A program written out; it is judged as a generated one is, by all checks.
+
+    Attributes:
+      function: takes who differentiates within it, `jax` or `backprop_jax`, and the arguments.
+      arguments: the arguments.
+      verdict: of its first derivative.
+    """
+
+    function: Callable
+    arguments: tuple
+    verdict: str = AGREES
+
+    checks = frozenset({"first", "eager", "second", "hvp", "mixed", "vmap"})
+    seed = 0
+
+    def load(self, ad: Any) -> tuple[Callable, tuple]:
+        """Returns the function and its arguments."""
+        arguments = jax.tree.map(jnp.asarray, self.arguments)
+        return functools.partial(self.function, ad), arguments
+
+    def narrow(self) -> list[str]:
+        """Returns the short dtypes that occur: none."""
+        return []
+
+
+def searched_in_a_custom_rule(ad, x):
+    """The tangent goes into the loop of a search, and nothing comes of it there."""
+
+    def plain(x):
+        return 1.5 * x + jnp.searchsorted(TABLE, x)
+
+    searched = jax.custom_jvp(plain)
+    searched.defjvp(lambda p, t: jax.jvp(plain, p, t))
+    return searched(jnp.sin(x))
+
+
+def loop_of_stopped_values(ad, x, n):
+    """The body reads what moves, its result does not."""
+
+    def body(state):
+        i, y = state
+        return i + 1, lax.stop_gradient(jnp.sin(y) * jnp.sum(x))
+
+    return x * lax.while_loop(lambda s: s[0] < n, body, (0, lax.stop_gradient(x)))[1]
+
+
+def product_with_a_start(ad, x):
+    """jax.grad forgets the start of the product, 0.5."""
+    return lax.reduce(jnp.tanh(x), np.float64(0.5), lambda a, b: a * b, (0,))
+
+
+def loop_counted_at_run_time(ad, x, n):
+    """jax.grad has no reverse of it."""
+    return lax.while_loop(lambda s: s[0] < n, lambda s: (s[0] + 1, jnp.sin(s[1]) * x), (0, x))[1]
+
+
+FOUND = [
+    Found(searched_in_a_custom_rule, (VECTOR,)),
+    Found(loop_of_stopped_values, (VECTOR, 2)),
+    Found(product_with_a_start, (VECTOR,), BETTER),
+    Found(loop_counted_at_run_time, (VECTOR, 3), NO_JAX),
+]
+
+
+@pytest.mark.parametrize("found", FOUND, ids=lambda found: found.function.__name__)
+def test_found(found, x64):
+    verdicts = judge(found)
+    assert verdicts[0].kind == found.verdict, verdicts[0].text
+    allowed = {AGREES, found.verdict}
+    assert all(v.kind in allowed for v in verdicts), verdicts
