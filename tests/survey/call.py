@@ -71,6 +71,7 @@ class Call:
         gradient is only computed), 1 at a kink of the gradient.
       step: of the difference quotient.
       rtol: how far from it the gradient may be, relative to the sizes that are added up.
+      heavy: takes XLA seconds to compile.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Call:
     orders: int = 2
     step: float = 3e-5
     rtol: float = 1e-5
+    heavy: bool = False
 
     def values(self) -> tuple:
         """Returns the operands, the same every time."""
