@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from tests.programs.judge import AGREES, BETTER, NO_JAX, judge
+from backprop_jax.engine import registry
+from tests.programs.judge import AGREES, BETTER, MISSING, NO_JAX, WRONG, judge
 
 VECTOR = np.array([0.3, -0.7, 0.5, 0.9])
 TABLE = np.array([-0.5, 0.1, 0.6])
@@ -87,3 +88,16 @@ def test_found(found, x64):
     assert verdicts[0].kind == found.verdict, verdicts[0].text
     allowed = {AGREES, found.verdict}
     assert all(v.kind in allowed for v in verdicts), verdicts
+
+
+def test_a_rule_slightly_wrong_is_noticed(monkeypatch, x64):
+    wrong = registry.read(lambda g, x: g * lax.cos(x) * 1.00001)
+    monkeypatch.setitem(registry.book, lax.sin_p, registry.Row("elementwise", (wrong,)))
+    verdicts = judge(Found(lambda ad, x: lax.sin(x), (VECTOR,)))
+    assert {v.check: v.kind for v in verdicts}["first"] == WRONG
+
+
+def test_a_rule_that_is_not_there_is_noticed(monkeypatch, x64):
+    monkeypatch.delitem(registry.book, lax.sin_p)
+    verdicts = judge(Found(lambda ad, x: lax.sin(x), (VECTOR,)))
+    assert verdicts[0].kind == MISSING
