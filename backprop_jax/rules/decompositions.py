@@ -144,11 +144,19 @@ def without_rest(u: Any, of_u: Any, k: int) -> tuple[Any, Any]:
     The others, n, are any orthonormal basis of what is left: what n̄ says of turning them must
     vanish, or there is no derivative.
     """
+    first, of_first, turns = of_rest(u, of_u, k)
+    return first, of_first + nan_unless(~turns, first)
+
+
+def of_rest(u: Any, of_u: Any, k: int) -> tuple[Any, Any, Any]:
+    """Returns `without_rest`, and which matrices' other columns are told to turn."""
     n, of_n = (m.columns(each, k, each.shape[-1]) for each in (u, of_u))
     u, of_u = m.columns(u, 0, k), m.columns(of_u, 0, k)
     turned = product(adjoint(n), of_n)
     of_u = of_u - product(n, product(adjoint(of_n), u))
-    return u, of_u + nan_unless(is_small(turned - adjoint(turned), turned), u)
+    still = is_small(turned - adjoint(turned), turned)
+    turns = ~lax.reduce_and(still, (still.ndim - 2, still.ndim - 1))
+    return u, of_u, lax.expand_dims(turns, (turns.ndim, turns.ndim + 1))
 
 
 @pullback(lax.linalg.qr_p)
@@ -160,9 +168,10 @@ def qr(g: tuple, z: tuple, *, pivoting: bool, full_matrices: bool) -> Any:
         x̄ = q r̄ + [(1 - q qᴴ) q̄ + q Φ(a - aᴴ)] r⁻ᴴ,
 
     Φ keeping the lower triangle and halving the diagonal. A wide r has a square and columns beside
-    it, which q r̄ alone is for. The columns that `full_matrices` adds to q are an arbitrary basis,
-    as in `svd`. Rows of zeros end r if the last columns of x depend on the others, and then the
-    columns of q there are arbitrary: a quotient of zeros is 0. If there are two such rows, their
+    it, which q r̄ alone is for. The columns that `full_matrices` adds to q are any basis of the
+    rest, as in `svd`, or what LAPACK makes of it: see `of_reflected`. Rows of zeros end r if the
+    last columns of x depend on the others, and then the columns of q there are arbitrary: a
+    quotient of zeros is 0. If there are two such rows, their
     part of r̄ does not tell all of what they ask: NaN.
 
     Source: Roberts and Roberts 2020, arXiv:2009.10071, rearranged; the same for complex matrices.
@@ -170,10 +179,32 @@ def qr(g: tuple, z: tuple, *, pivoting: bool, full_matrices: bool) -> Any:
     (of_q, of_r), (q, r) = map(conjugate, g[:2]), z[:2]
     height, width = q.shape[-2], r.shape[-1]
     if full_matrices and height > width:
-        q, of_q = without_rest(q, of_q, width)
+        q, of_q = of_reflected(q, of_q, width)
         r, of_r = m.rows(r, 0, width), m.rows(of_r, 0, width)
     of_x = conjugate(of_orthogonal_triangular(of_q, of_r, q, r))
     return unpermuted_columns(of_x, z[2]) if pivoting else of_x
+
+
+def of_reflected(q: Any, of_q: Any, k: int) -> tuple[Any, Any]:
+    """Returns the first k columns of q with the cotangent they get from all of them.
+
+    As a product of k reflectors, q is given by these columns. Less those of 1 they are w, a square
+    w' above w''; less those of 1, the other columns are w y with y = w'⁻ᴴ w''ᴴ. If these get n̄,
+    then w gets n̄ yᴴ, and with s = w'⁻¹ wᴴ n̄ besides -y sᴴ above and sᴴ below. If the loss is the
+    same for all bases of the rest, `without_rest` says the same, even if w' has no inverse.
+
+    Source: Schreiber, Van Loan 1989, SIAM J. Sci. Stat. Comput. 10, 53; as used in
+    arXiv:2409.13374, eq. 32.
+    """
+    first, plain, turns = of_rest(q, of_q, k)
+    of_n = m.columns(of_q, k, of_q.shape[-1])
+    w = first - m.identity(first)
+    top, under = m.rows(w, 0, k), m.rows(w, k, w.shape[-2])
+    y = m.solve(adjoint(top), adjoint(under))
+    s = adjoint(m.solve(top, product(adjoint(w), of_n)))
+    rest = product(of_n, adjoint(y)) + m.above(-product(y, s), s)
+    turns = lax.broadcast_in_dim(turns, rest.shape, tuple(range(rest.ndim)))
+    return first, lax.select(turns, m.columns(of_q, 0, k) + rest, plain)
 
 
 def unpermuted_columns(x: Any, order: Any) -> Any:

@@ -48,6 +48,11 @@ def on_diagonal(x: Any) -> Any:
     return rows == lax.broadcasted_iota(np.int32, x.shape, x.ndim - 1)
 
 
+def identity(x: Any) -> Any:
+    """Returns ones on the diagonal and zeros elsewhere, in the shape of x."""
+    return lax.select(on_diagonal(x), lax.full_like(x, 1), lax.full_like(x, 0))
+
+
 def lower(x: Any, k: int = 0) -> Any:
     """Returns x with zeros above the k-th diagonal."""
     return lax.select(below(x, k), x, lax.full_like(x, 0))

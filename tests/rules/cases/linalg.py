@@ -165,7 +165,9 @@ CASES = [
     Case("qr",               lambda x: linalg.qr(x, full_matrices=False),       [(2, 4)],    REAL,    "wide", SHORT),
     Case("qr",               lambda x: linalg.qr(x, full_matrices=False),       [(4, 3)],    COMPLEX, "of complex numbers", SHORT_COMPLEX),
     Case("qr",               lambda x: linalg.qr(x, full_matrices=False, pivoting=True)[:2], [(4, 3)], REAL, "pivoting", SHORT),
-    Case("qr",               invariant_qr,                                      [(4, 2)],    REAL,    "full matrices", SHORT, jax_fails="it takes a basis for what LAPACK makes of it"),
+    Case("qr",               invariant_qr,                                      [(4, 2)],    REAL,    "full matrices", SHORT),
+    Case("qr",               lambda x: linalg.qr(x),                            [(5, 2)],    REAL,    "full matrices, as LAPACK makes them", SHORT),
+    Case("qr",               lambda x: linalg.qr(x),                            [(2, 4, 2)], COMPLEX, "of complex numbers, full matrices, batched", SHORT_COMPLEX),
     # -- eigenvectors ----------------------------------------------------------------
     Case("eigh",             lambda x: linalg.eigh(x),                          [(3, 3)],    REAL,    dtypes=SHORT),
     Case("eigh",             lambda x: linalg.eigh(x),                          [(2, 2, 2)], REAL,    "batched", SHORT),
