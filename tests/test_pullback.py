@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import jaxpr_as_fun
 
 import backprop_jax as bp
 
@@ -57,3 +58,9 @@ def test_what_it_keeps_can_be_changed():
     _, pullback = bp.vjp(lambda x: x**2, 3.0)
     assert pullback(1.0) == (6.0,)
     assert jax.tree.map(lambda x: 10 * x, pullback)(1.0) == (60.0,)
+
+
+def test_a_number_of_python_is_an_operand():
+    """Who runs a jaxpr by hand may hand it a float; a rule wants a shape."""
+    closed = jax.make_jaxpr(lambda x: jnp.dot(x, x))(3.0)
+    assert bp.grad(lambda x: jaxpr_as_fun(closed)(x)[0])(3.0) == 6

@@ -93,42 +93,6 @@ def pull_vjp(node: Any, cotangents: list) -> list:
     return [gradient if valid_jaxtype(gradient) else None for gradient in gradients]
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["residuals"], meta_fields=["function"]
-)
-@dataclasses.dataclass(frozen=True, slots=True)
-class HighBackward:
-    """A function of `jax.experimental.hijax`, with what its forward half handed over."""
-
-    function: Any
-    residuals: Any
-
-
-def brings_rule(function: Any) -> bool:
-    """Returns whether a high primitive has a user's reverse rule, not one that JAX derives."""
-    while hasattr(function, "prim"):  # the same, batched
-        function = function.prim
-    return hasattr(function, "bwd") or not type(function).__module__.startswith("jax.")
-
-
-def run_high_fwd(function: Any, values: Sequence, slots: Sequence) -> tuple[list, list, Any]:
-    """Runs the forward half of a high primitive: results, which of them move, residuals."""
-    unflatten = function.in_tree.unflatten
-    moving = unflatten([slot is not None for slot in slots])
-    result, residuals, *moved = function.vjp_fwd(moving, *unflatten(values))
-    flat = function.out_tree.flatten_up_to(result)
-    return flat, jax.tree.leaves(jax.tree.broadcast(moved[0] if moved else True, result)), residuals
-
-
-def pull_high(node: Any, cotangents: list) -> list:
-    """Returns what the reverse rule of a high primitive says, None for the zeros among it."""
-    function = node.kept.function
-    g = with_zeros(cotangents, node.result_avals, getattr(function, "symbolic_zeros", False))
-    gradients = function.vjp_bwd_retval(node.kept.residuals, function.out_tree.unflatten(g))
-    gradients = function.in_tree.flatten_up_to(gradients)
-    return [gradient if valid_jaxtype(gradient) else None for gradient in gradients]
-
-
 def with_zeros(cotangents: list, avals: list, symbolic: bool) -> list:
     """Returns the cotangents with the zeros that a user's rule asks for in place of absent ones."""
     if not symbolic:
@@ -144,4 +108,3 @@ def tangent_aval(aval: Any) -> Any:
 
 JVP = UserRule("custom_jvp", pull_jvp)
 VJP = UserRule("custom_vjp", pull_vjp)
-HIGH = UserRule("high", pull_high)

@@ -29,6 +29,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.core import Tracer
 from jax.extend.core import Primitive
 
@@ -74,7 +75,7 @@ class Row:
                 elif name == "i":
                     kept[name] = tuple(x for x in operands if not is_inexact(jax.typeof(x).dtype))
                 else:
-                    kept[name] = operands[OPERANDS.index(name)]
+                    kept[name] = as_array(operands[OPERANDS.index(name)])
         return kept
 
     def wanted(self, active: Sequence[bool]) -> list[Column]:
@@ -108,6 +109,11 @@ class Row:
             elif self.kind == "elementwise":
                 gradients[i] = fit(gradient, node.operand_avals[i])
         return gradients
+
+
+def as_array(operand: Any) -> Any:
+    """Returns an operand as rules read it: with a shape and a dtype, Python's numbers too."""
+    return operand if hasattr(operand, "dtype") else np.asarray(operand, jax.typeof(operand).dtype)
 
 
 def call(column: Any, g: Any, node: Any, asked: tuple[bool, ...] = ()) -> Any:
@@ -223,6 +229,8 @@ book: dict[Primitive, Rule] = {}
 accesses: dict[Primitive, Callable] = {}
 touching: set[Primitive] = set()
 dear: set[Primitive] = set()
+#: Primitives that bring their rule along: who runs one and writes it down, given the tape.
+doors: dict[Primitive, Callable[[Any, Sequence, dict], list]] = {}
 
 
 def lookup(primitive: Primitive) -> Rule | None:

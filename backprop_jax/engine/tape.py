@@ -27,7 +27,7 @@ from backprop_jax.engine import custom
 from backprop_jax.engine.cotangents import is_differentiable
 from backprop_jax.engine.jaxprs import reach
 from backprop_jax.engine.reading import Reading
-from backprop_jax.engine.registry import Constant, Row, Structured, Unit, accesses, touching
+from backprop_jax.engine.registry import Constant, Row, Structured, Unit, accesses, doors, touching
 from backprop_jax.errors import EscapedReference, MissingRule, NotLinear, message
 
 
@@ -195,8 +195,8 @@ class Tape(Trace):
         if type(rule) is Structured:
             outs = self.process_structured(primitive, rule, tracers, params)
             return outs if primitive.multiple_results else outs[0]
-        if rule is None and primitive.is_high(*map(jax.typeof, tracers), **params):
-            return self.process_high(primitive, tracers, params)
+        if rule is None and primitive in doors:
+            return doors[primitive](self, tracers, params)
         with set_current_trace(self.parent_trace):
             result = primitive.bind(*values, **params)
         if type(rule) is Constant:
@@ -286,8 +286,14 @@ class Tape(Trace):
                 return primitive.bind(*values, **params)
         if self.linear:
             return self.process_call(primitive, fun, tracers, {})
+        return self.add_jvp(primitive, jvp, operands, symbolic_zeros)
+
+    def add_jvp(
+        self, primitive: Any, jvp: Any, operands: tuple[list, list], symbolic_zeros: bool
+    ) -> list:
+        """Runs a user's forward rule, and writes its reverse down."""
         tape = Tape(self.parent_trace, self.reading, NOT_LINEAR)
-        results, moved, kept = custom.run_jvp(tape, jvp, values, slots, symbolic_zeros)
+        results, moved, kept = custom.run_jvp(tape, jvp, *operands, symbolic_zeros)
         return self.add(primitive, {}, custom.JVP, operands, results, kept, moved)
 
     def process_custom_vjp_call(
@@ -313,19 +319,6 @@ class Tape(Trace):
         kept = custom.Backward(bwd, residuals, symbolic_zeros)
         rule = self.reading.of(custom.VJP)
         return self.add(primitive, {}, rule, operands, results, kept)
-
-    def process_high(self, primitive: Any, tracers: Sequence, params: dict) -> Any:
-        """Runs a primitive made of others: with its user's reverse rule, or else as the others."""
-        function = params.get("_prim")
-        if function is None or not custom.brings_rule(function):
-            with set_current_trace(self):
-                return primitive.to_lojax(*tracers, **params)
-        values, slots = operands = self.unwrap(tracers)
-        with set_current_trace(self.parent_trace):
-            results, moved, residuals = custom.run_high_fwd(function, values, slots)
-        kept = custom.HighBackward(function, residuals)
-        rule = self.reading.of(custom.HIGH)
-        return self.add(primitive, {}, rule, operands, results, kept, moved)
 
     def process_call(self, primitive: Any, fun: Any, tracers: Sequence, params: dict, /) -> Any:
         """Runs a called function on the tape itself: a call is no step of its own."""

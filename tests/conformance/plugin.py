@@ -33,7 +33,16 @@ FORBIDDEN = {
 }
 
 #: Our functions that run a function of the user's, who may call whatever there is.
-RUNS_USERS_CODE = ("flat", "run", "run_jvp", "run_fwd", "pull_vjp", "process_call")
+RUNS_USERS_CODE = (
+    "flat",
+    "run",
+    "run_jvp",
+    "run_fwd",
+    "pull_vjp",
+    "process_call",
+    "run_high_fwd",
+    "pull_high",
+)
 
 #: Modules of JAX that are tests' helpers. All others keep JAX's functions, as they do for a user of
 #: ours: what JAX tells about its own derivatives, for one, is not for us to answer.

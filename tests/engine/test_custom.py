@@ -201,3 +201,18 @@ def test_the_rule_of_a_high_primitive_is_called(where, compiled):
     gradient = bp.grad(lambda x: jnp.sum(HIGH[where](x)))
     gradient = jax.jit(gradient) if compiled else gradient
     np.testing.assert_allclose(gradient(X), 300 * X, rtol=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(jax.config, "jax_custom_jvp3"), reason="new in jax 0.12")
+def test_a_custom_jvp_that_is_a_high_primitive():
+    @jax.custom_jvp
+    def fun(x: Any) -> Any:
+        return jnp.sin(x)
+
+    fun.defjvp(lambda primals, tangents: (fun(*primals), 100 * primals[0] * tangents[0]))
+    jax.config.update("jax_custom_jvp3", True)
+    try:
+        for gradient in (bp.grad, lambda f: jax.jit(bp.grad(f))):
+            np.testing.assert_allclose(gradient(lambda x: jnp.sum(fun(x)))(X), 100 * X)
+    finally:
+        jax.config.update("jax_custom_jvp3", False)

@@ -1,0 +1,103 @@
+"""Primitives made of others, `jax.experimental.hijax`: each brings the rule of its user along."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.experimental import hijax
+from jax.extend.core import set_current_trace, valid_jaxtype
+
+from backprop_jax.engine.custom import UserRule, with_zeros
+from backprop_jax.engine.registry import doors
+
+HighPrimitive: Any = getattr(hijax, "HiPrim", None) or getattr(hijax, "VJPHiPrimitive", None)
+
+
+class Same(HighPrimitive):
+    """The least of them, to get to know their primitive by."""
+
+    def __init__(self, x: Any) -> None:
+        """Sets the type of what it takes and returns."""
+        self.in_avals, self.out_aval, self.params = (jax.typeof(x),), jax.typeof(x), {}
+        super().__init__()
+
+
+call_hi_primitive_p = jax.make_jaxpr(lambda x: Same(x)(x))(0.0).eqns[0].primitive
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["residuals"], meta_fields=["function"]
+)
+@dataclasses.dataclass(frozen=True, slots=True)
+class HighBackward:
+    """A function of `jax.experimental.hijax`, with what its forward half handed over."""
+
+    function: Any
+    residuals: Any
+
+
+def brings_rule(function: Any) -> bool:
+    """Returns whether a high primitive has a user's reverse rule, not one that JAX derives."""
+    while hasattr(function, "prim"):  # the same, batched
+        function = function.prim
+    return hasattr(function, "bwd") or not type(function).__module__.startswith("jax.")
+
+
+class HighJVP(NamedTuple):
+    """The forward rule of a high primitive, to be called as one of `jax.custom_jvp`."""
+
+    function: Any
+
+    def call_wrapped(self, *flat: Any) -> list:
+        """Returns the results and their tangents, given operands and theirs."""
+        count = len(flat) // 2
+        pair = map(self.function.in_tree.unflatten, (flat[:count], flat[count:]))
+        pair = map(self.function.out_tree.flatten_up_to, self.function.jvp(*pair))
+        return list(itertools.chain(*pair))
+
+
+def run_high_fwd(function: Any, values: Sequence, slots: Sequence) -> tuple[list, list, Any]:
+    """Runs the forward half of a high primitive: results, which of them move, residuals."""
+    unflatten = function.in_tree.unflatten
+    moving = unflatten([slot is not None for slot in slots])
+    result, residuals, *moved = function.vjp_fwd(moving, *unflatten(values))
+    flat = function.out_tree.flatten_up_to(result)
+    return flat, jax.tree.leaves(jax.tree.broadcast(moved[0] if moved else True, result)), residuals
+
+
+def pull_high(node: Any, cotangents: list) -> list:
+    """Returns what the reverse rule of a high primitive says, None for the zeros among it."""
+    function = node.kept.function
+    g = with_zeros(cotangents, node.result_avals, getattr(function, "symbolic_zeros", False))
+    rule = getattr(function, "vjp_bwd_retval_logs", function.vjp_bwd_retval)
+    gradients = rule(node.kept.residuals, function.out_tree.unflatten(g))
+    if rule != function.vjp_bwd_retval:  # with what it logged
+        gradients, _ = gradients
+    gradients = function.in_tree.flatten_up_to(gradients)
+    return [gradient if valid_jaxtype(gradient) else None for gradient in gradients]
+
+
+PULLBACK = UserRule("high", pull_high)
+
+
+def record(tape: Any, tracers: Sequence, params: dict) -> list:
+    """Runs a high primitive with its user's rule, or else as the primitives it is made of."""
+    function = params["_prim"]
+    values, slots = operands = tape.unwrap(tracers)
+    if hasattr(function, "jvp_rule") and not tape.linear:
+        jvp = HighJVP(function)
+        return tape.add_jvp(call_hi_primitive_p, jvp, operands, function.symbolic_zeros)
+    if tape.linear or not brings_rule(function):
+        with set_current_trace(tape):
+            return call_hi_primitive_p.to_lojax(*tracers, **params)  # type: ignore[attr-defined]
+    with set_current_trace(tape.parent_trace):
+        results, moved, residuals = run_high_fwd(function, values, slots)
+    kept = HighBackward(function, residuals)
+    rule = tape.reading.of(PULLBACK)
+    return tape.add(call_hi_primitive_p, {}, rule, operands, results, kept, moved)
+
+
+doors[call_hi_primitive_p] = record
