@@ -55,7 +55,7 @@ def power_of_x(g: Any, x: Any, y: Any) -> Any:
     There, and there only, the exponent is one higher: 0 · 0^-1 becomes 0 · 0^0.
     """
     both_zero = lax.convert_element_type((x == 0) & (y == 0), y.dtype)
-    return g * (y * lax.pow(x, y - 1 + both_zero))
+    return g * (lax.convert_element_type(y, x.dtype) * lax.pow(x, y - 1 + both_zero))
 
 
 def power_of_y(g: Any, x: Any, z: Any) -> Any:
@@ -252,7 +252,7 @@ elementwise(lax.clamp_p,        lower,                                clamped,  
 # -- the same number in another form ---------------------------------------------------------------
 linear(lax.convert_element_type_p, lambda g, x: convert(g, x.dtype))
 linear(lax.reduce_precision_p,  rounded)
-linear(lax.copy_p,              lambda g: g)
+linear(lax.copy_p,              lambda g: lax.copy_p.bind(g))
 linear(primitives.name_p,       lambda g: g)
 # -- new in later releases of jax ------------------------------------------------------------------
 if log2_p := getattr(lax, "log2_p", None):

@@ -92,6 +92,23 @@ def test_is_linear_in_the_cotangent(case):
     assert_close(mixed, expected, max(1e-10, case.rounding), "2 g - 3 h")
 
 
+@every_case
+def test_promotes_no_type(case):
+    """A rule names the types it mixes, for users who set `jax.numpy_dtype_promotion`."""
+    values = [case.operands[i] for i in case.active]
+
+    def gradient(*values):
+        results, pull = bp.vjp(case.of_active(case.operands), *values)
+        return pull(results)
+
+    with jax.numpy_dtype_promotion("strict"):
+        try:
+            jax.eval_shape(case.of_active(case.operands), *values)
+        except jax.dtypes.TypePromotionError:
+            pytest.skip("the function itself mixes types")
+        jax.eval_shape(gradient, *values)
+
+
 @pytest.mark.parametrize(
     ("case", "dtype"),
     [(case, dtype) for case in CASES for dtype in case.dtypes],
