@@ -304,7 +304,8 @@ def of_eigen(of_w: Any, of_v: Any, w: Any, v: Any) -> Any:
         is_k = lax.broadcasted_iota(np.int32, v.shape, axis) == m.row(place)
         t = m.row(lax.reduce_sum(of_v * v, (axis,)))
         turn = lax.complex(lax.full_like(lax.real(t), 0), lax.imag(t)) / v
-        of_u = of_v - lax.real(t) * lax.conj(v) - lax.select(is_k, turn, lax.full_like(v, 0))
+        length = lax.complex(lax.real(t), lax.full_like(lax.real(t), 0))
+        of_u = of_v - length * lax.conj(v) - lax.select(is_k, turn, lax.full_like(v, 0))
         a = product(transposed(v), of_u)
         gap = m.row(w) - m.column(w)
         gap = lax.select(m.on_diagonal(gap), lax.full_like(gap, np.inf), gap)
