@@ -32,12 +32,11 @@ def inline_jit(params: dict) -> Callable | None:
 
 
 @structured(primitives.jit_p, inline_jit)
-def jit(active: tuple[bool, ...], *, jaxpr: Any, name: str, **params: Any) -> Unit:
+def jit(active: tuple[bool, ...], **params: Any) -> Unit:
     """A compiled function: forward and back are compiled likewise, each on its own."""
-    del params
-    if own := own_rule(name, jaxpr):
-        return own(active)
-    return split(jaxpr, active).unit()
+    if own := own_rule(params["name"], params["jaxpr"]):
+        return own(active, lambda *operands: primitives.jit_p.bind(*operands, **params))
+    return split(params["jaxpr"], active).unit()
 
 
 @structured(primitives.closed_call_p, lambda params: as_function(params["call_jaxpr"]))
