@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import set_current_trace, valid_jaxtype
 
@@ -87,7 +89,7 @@ def pull_vjp(node: Any, cotangents: list) -> list:
     """Returns what the user's reverse rule says, None for the zeros among it."""
     rule = node.kept
     g = with_zeros(cotangents, node.result_avals, rule.symbolic_zeros)
-    gradients = rule.bwd.call_wrapped(*rule.residuals, *g)
+    gradients = rule.bwd.call_wrapped(*map(as_handed_over, rule.residuals), *g)
     if isinstance(gradients, tuple):  # since jax 0.11 with what the rule logged
         gradients, _ = gradients
     return [gradient if valid_jaxtype(gradient) else None for gradient in gradients]
@@ -99,6 +101,12 @@ def with_zeros(cotangents: list, avals: list, symbolic: bool) -> list:
         return ct.instantiate(cotangents, avals)
     pairs = zip(cotangents, avals, strict=True)
     return [SymbolicZero(tangent_aval(aval)) if g is None else g for g, aval in pairs]
+
+
+def as_handed_over(residual: Any) -> Any:
+    """Returns what a forward half hands over as the other may use it: arrays are JAX's own."""
+    foreign = isinstance(residual, np.ndarray) and residual.dtype != ct.float0
+    return jnp.asarray(residual) if foreign else residual
 
 
 def tangent_aval(aval: Any) -> Any:

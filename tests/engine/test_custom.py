@@ -148,6 +148,19 @@ def test_a_constant_for_a_cotangent_within_a_loop():
     assert bp.grad(loop)(1.0) == jax.grad(loop)(1.0) == 2
 
 
+def test_a_rule_may_index_a_constant_with_a_tracer():
+    @jax.custom_vjp
+    def fun(x: Any, table: Any) -> Any:
+        return x * table[0]
+
+    def back(table: Any, g: Any) -> tuple:
+        return g * jax.vmap(lambda i: table[i])(jnp.arange(3)).sum(), jnp.zeros(3)
+
+    fun.defvjp(lambda x, table: (fun(x, table), table), back)
+    for gradient in (bp.grad, lambda f: jax.vmap(bp.grad(jax.jit(f)))):
+        assert np.all(gradient(lambda x: jnp.sum(fun(x, X)))(jnp.ones(1)) == X.sum())
+
+
 def test_closure_convert_hoists_what_is_differentiated():
     @jax.custom_vjp
     def outer(x: Any, *hoisted: Any) -> Any:
