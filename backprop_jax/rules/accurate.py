@@ -213,17 +213,21 @@ def gamma_density(a: Any, x: Any) -> Any:
     """Returns x^(a-1) exp(-x) / Γ(a).
 
     Its logarithm is a sum of large numbers. So is -deviance(a, x) - δ(a) + log(√(a / 2π) / x), of
-    other ones, δ being what Stirling's formula leaves of log Γ. The smaller ones lose less.
+    other ones, δ being what Stirling's formula leaves of log Γ, which lose less if smaller.
 
     Source: DLMF 8.8.13, 5.11.1. Loader 2000, Fast and accurate computation of binomial
     probabilities.
     """
-    log_x, log_gamma = lax.log(x), lax.lgamma(a)
-    plain = lax.abs((a - 1) * log_x) + x + lax.abs(log_gamma)
-    far = (a >= 1) & (reach(a, x) < plain)
-    near = lax.exp(times_log(a - 1, x) - x - log_gamma)
+    far = loses_less(a, x)
+    near = lax.exp(times_log(a - 1, x) - x - lax.lgamma(a))
     y = lax.select(far, x, a)
     return lax.select(far, lax.exp(-deviance(a, y) - stirling_rest(a)) * root(a) / y, near)
+
+
+def loses_less(a: Any, x: Any) -> Any:
+    """Returns where the numbers that are in `deviance` are a quarter of those in x^(a-1) / Γ(a)."""
+    plain = lax.abs((a - 1) * lax.log(x)) + x + lax.abs(lax.lgamma(a))
+    return (a >= 1) & (4 * reach(a, x) < plain)
 
 
 def times_log(c: Any, x: Any, rest: Any = None) -> Any:
@@ -292,7 +296,8 @@ def beta_density(a: Any, b: Any, x: Any, rest: Any) -> Any:
     gammas = [lax.lgamma(v) for v in (a, b, both)]
     log_x, log_rest = times_log(a - 1, x, rest), times_log(b - 1, rest, x)
     plain = sum(map(lax.abs, gammas), lax.abs(log_x) + lax.abs(log_rest))
-    far = (lax.min(a, b) > 0.01) & (reach(a, both * x) + reach(b, both * rest) < plain)
+    far = 2 * (reach(a, both * x) + reach(b, both * rest)) < plain
+    far = far & (lax.min(a, b) > 0.01)
     near = lax.exp(log_rest + log_x - (gammas[0] + gammas[1] - gammas[2]))
     x, rest = (lax.select(far, v, constant(v, 0.5)) for v in (x, rest))
     off = deviance(a, both * x) + deviance(b, both * rest)

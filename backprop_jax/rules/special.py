@@ -19,6 +19,7 @@ from backprop_jax.rules.accurate import (
     beta_density,
     digamma_difference,
     gamma_density,
+    loses_less,
     mirrored,
     polygamma,
     trigamma,
@@ -75,7 +76,7 @@ def gamma_shape(g: Any, x: Any, y: Any) -> Any:
     """
     a, t = alike(g, x, y)
     rough, exact = raw_density(a, t), t * gamma_density(a, t)
-    mends = (lax.max(a, t) > 8) & (lax.abs(exact - rough) < 0.01 * rough)
+    mends = loses_less(a, t) & (lax.abs(exact - rough) < 0.01 * rough)
     one = lax.full_like(t, 1)
     ratio = lax.select(mends, exact / lax.select(mends, rough, one), one)
     return g * (lax.igamma_grad_a(a, t) * lax.stop_gradient(ratio))
