@@ -9,10 +9,13 @@ from jax.extend.core import ClosedJaxpr
 
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import (
+    Row,
     Unit,
     dear_to_recompute,
     linear,
     pullback,
+    read,
+    register,
     structured,
 )
 from backprop_jax.rules.models import reverse_of
@@ -175,37 +178,48 @@ linear(lax.scatter_add_p, lambda g: g, None, add_updates)
 linear(lax.scatter_sub_p, lambda g: g, None, subtract_updates)
 
 
-@pullback(lax.scatter_mul_p)
-def scatter_mul(
+def multiply_again(
     g: Any,
-    x: Any,
     i: tuple,
     w: Any,
-    needed: tuple,
     *,
     dimension_numbers: Any,
     indices_are_sorted: bool,
     unique_indices: bool,
     mode: Any,
-) -> tuple:
-    """A place is multiplied by its updates, and so is its cotangent.
+) -> Any:
+    """Returns g, multiplied as x was."""
+    options = {"indices_are_sorted": indices_are_sorted, "unique_indices": unique_indices}
+    return lax.scatter_mul(g, i[0], w, dimension_numbers, mode=mode, **options)
 
-    An update gets g times the place and all other updates of it. jax.grad wants
-    unique_indices=True, where there is no other.
+
+def times_the_others(
+    g: Any,
+    x: Any,
+    i: tuple,
+    w: Any,
+    *,
+    dimension_numbers: Any,
+    indices_are_sorted: bool,
+    unique_indices: bool,
+    mode: Any,
+) -> Any:
+    """Returns for an update g times the place and all other updates of it.
+
+    jax.grad wants unique_indices=True, where there is no other.
     """
     options = {"indices_are_sorted": indices_are_sorted, "unique_indices": unique_indices}
     numbers = dimension_numbers
-    of_x = None
-    if needed[0]:
-        of_x = lax.scatter_mul(g, i[0], w, numbers, mode=mode, **options)
-    if not needed[2]:
-        return of_x, None, None
     of_w = read_where_written(g * x, i[0], w, numbers, mode=mode, **options)
     if not unique_indices:
         number = lax.reshape(lax.iota(np.dtype("int32"), x.size) + 1, x.shape)  # 0: dropped
         places = read_where_written(number, i[0], w, numbers, mode=mode, **options)
         of_w = of_w * product_of_others(w, places)
-    return of_x, None, of_w
+    return of_w
+
+
+# In x it is linear and reads no x: a user's forward rule may multiply a tangent so.
+register(lax.scatter_mul_p, Row("bilinear", (read(multiply_again), None, read(times_the_others))))
 
 
 def product_of_others(x: Any, places: Any) -> Any:

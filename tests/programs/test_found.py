@@ -74,7 +74,19 @@ def loop_counted_at_run_time(ad, x, n):
     return lax.while_loop(lambda s: s[0] < n, lambda s: (s[0] + 1, jnp.sin(s[1]) * x), (0, x))[1]
 
 
+def multiplied_in_a_custom_rule(ad, x):
+    """The tangent is multiplied in a place, as the number is: a linear step."""
+
+    def plain(x):
+        return x.at[np.array([0])].multiply(x[1], unique_indices=True)
+
+    multiplied = jax.custom_jvp(plain)
+    multiplied.defjvp(lambda p, t: jax.jvp(plain, p, t))
+    return multiplied(jnp.sin(x))
+
+
 FOUND = [
+    Found(multiplied_in_a_custom_rule, (VECTOR,)),
     Found(searched_in_a_custom_rule, (VECTOR,)),
     Found(loop_of_stopped_values, (VECTOR, 2)),
     Found(product_with_a_start, (VECTOR,), BETTER),
