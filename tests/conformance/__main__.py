@@ -33,6 +33,10 @@ ENDED = (0, 1, 5)
 COLUMNS = ("reached", "passed", "failed with JAX, too", "excepted", "failed")
 
 
+class Unfinished(RuntimeError):
+    """A module could not be imported, or one of its tests ended the process."""
+
+
 def run(tests: Sequence[str], differentiation: str, more: Sequence[str] = ()) -> dict[str, dict]:
     """Runs tests in a process of their own; returns how each one went, by its name."""
     with tempfile.TemporaryDirectory() as folder:
@@ -48,7 +52,7 @@ def run(tests: Sequence[str], differentiation: str, more: Sequence[str] = ()) ->
         command = [sys.executable, "-m", "pytest", *options, *more, f"@{names}"]
         status = subprocess.run(command, cwd=HERE.parent.parent, check=False).returncode
         if status not in ENDED:
-            raise RuntimeError(f"pytest ended before its tests did, with status {status}.")
+            raise Unfinished(f"pytest ended before its tests did, with status {status}")
         lines = map(json.loads, outcomes.read_text().splitlines())
         return {line["test"]: line for line in lines}
 
@@ -84,11 +88,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not checkout:
         parser.error("JAX_CHECKOUT is not set: the path of a checkout of JAX's repository")
     folder = pathlib.Path(checkout, "tests").resolve()
-    rows = {name: judge(folder / f"{name}.py", more) for name in known.modules or MODULES}
-    print("\n| module |", " | ".join(COLUMNS), "|\n|---|" + "---:|" * len(COLUMNS))
-    for name, (counts, _) in rows.items():
-        print(f"| {name} |", " | ".join(str(counts[column]) for column in COLUMNS), "|")
-    failed = [line for _, lines in rows.values() for line in lines]
+    rows, failed = [("module", *COLUMNS), ("---", *["---:"] * len(COLUMNS))], []
+    for name in known.modules or MODULES:
+        try:
+            counts, lines = judge(folder / f"{name}.py", more)
+            rows.append((name, *(str(counts[column]) for column in COLUMNS)))
+        except Unfinished as error:
+            lines = [{"test": name, "what": str(error)}]
+        failed += lines
+    for row in rows:
+        print("|", " | ".join(row), "|")
     for line in failed:
         print(f"FAILED {line['test']}: {line['what'][:300]}")
     return 1 if failed else 0
