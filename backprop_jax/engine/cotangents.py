@@ -39,7 +39,15 @@ def zeros(aval: Any) -> Any:
     """Returns the zero cotangent of a value of this type; `float0` if it can have no other."""
     if not is_differentiable(aval):
         return np.zeros(aval.shape, float0)
-    return lax.full(aval.shape, 0, aval.dtype)
+    zero = lax.full(aval.shape, 0, aval.dtype, sharding=placed(aval))
+    axes = aval.manual_axis_type.varying  # of a mesh, within a shard_map
+    return lax.pcast(zero, tuple(axes), to="varying") if axes else zero
+
+
+def placed(aval: Any) -> Any:
+    """Returns where values of this type live, if that is part of the type; else None."""
+    sharding = aval.sharding
+    return sharding if any(entry is not None for entry in sharding.spec.partitions) else None
 
 
 def weaken(gradient: Any, aval: Any) -> Any:

@@ -156,9 +156,7 @@ def trace_joint(jaxpr: Any, active: tuple[bool, ...]) -> tuple[Any, list[bool], 
         return results, [gradient for gradient in gradients if gradient is not None]
 
     cotangents = [
-        jax.ShapeDtypeStruct(aval.shape, aval.dtype)
-        for aval in jaxpr.out_avals
-        if ct.is_differentiable(aval)
+        aval.update(weak_type=False) for aval in jaxpr.out_avals if ct.is_differentiable(aval)
     ]
     return jax.make_jaxpr(joint)(list(jaxpr.in_avals), cotangents), moving, given
 

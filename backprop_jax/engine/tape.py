@@ -320,6 +320,29 @@ class Tape(Trace):
         rule = self.reading.of(custom.VJP)
         return self.add(primitive, {}, rule, operands, results, kept)
 
+    def process_shard_map(
+        self, primitive: Any, fun: Callable, tracers: Sequence, /, **params: Any
+    ) -> Any:
+        """Runs a function of shards; staged first, so that what it closes over is an operand."""
+        made: list = []
+
+        def staged(*operands: Any) -> list:
+            made.append(primitive.bind(*operands, subfuns=(fun,), **params))
+            return list(made[0])
+
+        closed = jax.make_jaxpr(staged)(*tracers)
+        (equation,) = closed.eqns
+        operands = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+        operands.update(zip(closed.jaxpr.invars, tracers, strict=True))
+        tracers = [operands[v] for v in equation.invars]
+        values, slots = self.unwrap(tracers)
+        if all(slot is None for slot in slots):
+            with set_current_trace(self.parent_trace):
+                return primitive.bind(*values, **primitive.get_bind_params(equation.params))
+        rule = self.reading.rule(primitive)
+        results = iter(self.process_structured(primitive, rule, tracers, equation.params))
+        return made[0].map(lambda _: next(results))
+
     def process_call(self, primitive: Any, fun: Any, tracers: Sequence, params: dict, /) -> Any:
         """Runs a called function on the tape itself: a call is no step of its own."""
         del primitive, params

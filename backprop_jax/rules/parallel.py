@@ -22,6 +22,14 @@ reduce_scatter_p = (
 )
 
 
+# Where a value lives is part of its type on a mesh of explicit axes.
+explicit = jax.sharding.AbstractMesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Explicit,))
+spread_out = jax.NamedSharding(explicit, jax.P("i"))
+reshard_p = (
+    jax.make_jaxpr(lambda x: jax.sharding.reshard(x, spread_out))(np.zeros(1)).eqns[0].primitive
+)
+
+
 def sum_again(g: Any, x: Any, *, axes: tuple, axis_index_groups: Any) -> Any:
     """Returns the sum of g over the named axes, copied along those with a number."""
     numbered = tuple(axis for axis in axes if isinstance(axis, int))
@@ -114,6 +122,7 @@ linear(lax.all_to_all_p,                exchange_back)
 pullback(lax.pmax_p)(shared_extremum)
 pullback(lax.pmin_p)(shared_extremum)
 linear(primitives.sharding_constraint_p, constrained)
+linear(reshard_p,                       lambda g, x: jax.sharding.reshard(g, x.sharding))
 # fmt: on
 
 

@@ -1,0 +1,83 @@
+# ruff: noqa: E501 (rows of a table stay rows)
+"""`shard_map`, on as many devices as there are; and once more in a process that has four."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.sharding import AxisType, Mesh, PartitionSpec
+
+import backprop_jax as bp
+
+X = np.linspace(-1.0, 2.0, 8)
+ACROSS, EVERYWHERE = PartitionSpec("i"), PartitionSpec()
+
+
+def of_shards(fun: Callable, in_specs: Any, out_specs: Any, check_vma: bool = True) -> Callable:
+    """Returns `fun` run on the pieces, one on each device."""
+    mesh = Mesh(np.array(jax.devices()), ("i",), axis_types=(AxisType.Auto,))
+    return jax.shard_map(
+        fun, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=check_vma
+    )
+
+
+def loop(x: Any) -> Any:
+    return lax.scan(lambda c, _: (c * x, c.sum()), x, None, length=2)[0]
+
+
+def closed_over(x: Any) -> Any:
+    return of_shards(lambda y: jnp.sin(y) * x[0], ACROSS, ACROSS)(x)
+
+
+def branch(x: Any) -> Any:
+    return lax.cond(jnp.sum(x) > 0, jnp.sin, jnp.cos, x)
+
+
+# fmt: off
+FUNCTIONS: dict[str, Callable] = {
+    "place by place":    lambda x: of_shards(lambda x: x * jnp.sin(x), ACROSS, ACROSS)(x),
+    "psum":              lambda x: of_shards(lambda x: lax.psum(jnp.sum(x**3), "i"), ACROSS, EVERYWHERE)(x),
+    "psum, used again":  lambda x: of_shards(lambda x: lax.psum(jnp.sum(x**3), "i") * x, ACROSS, ACROSS)(x),
+    "of what all have":  lambda x: of_shards(lambda x, w: w[0] * x + w[1], (ACROSS, EVERYWHERE), ACROSS)(x, x[:2]),
+    "all_gather":        lambda x: of_shards(lambda x: lax.all_gather(x**2, "i", tiled=True).sum() * x, ACROSS, ACROSS)(x),
+    "psum_scatter":      lambda x: of_shards(lambda x: lax.psum_scatter(x**2, "i", tiled=True), EVERYWHERE, ACROSS)(x),
+    "pmax":              lambda x: of_shards(lambda x: lax.pmax(jnp.max(x), "i") * x, ACROSS, ACROSS)(x),
+    "without types":     lambda x: of_shards(lambda x: lax.psum(x * x, "i").sum() * x, ACROSS, ACROSS, check_vma=False)(x),
+    "all have, no types": lambda x: of_shards(lambda x, w: lax.psum(jnp.sum(x * w[0]), "i"), (ACROSS, EVERYWHERE), EVERYWHERE, check_vma=False)(x, x[:2]),
+    "a loop":            lambda x: of_shards(loop, ACROSS, ACROSS)(x),
+    "a branch":          lambda x: of_shards(branch, ACROSS, ACROSS)(x),
+    "a compiled one":    lambda x: of_shards(jax.jit(lambda x: lax.psum(x, "i") * x), ACROSS, ACROSS)(x),
+    "closes over":       closed_over,
+}
+# fmt: on
+
+
+def slopes(fun: Callable, h: float = 1e-6) -> Any:
+    """Returns the derivatives of a compiled function by central differences."""
+    return np.stack([(fun(X + step) - fun(X - step)) / (2 * h) for step in h * np.eye(8)])
+
+
+@pytest.mark.parametrize("what", FUNCTIONS)
+def test_gradient_and_hessian(what, x64):
+    """Slopes are the witness: jax.grad has no rule for pmax."""
+    fun = lambda x: jnp.sum(jnp.cos(FUNCTIONS[what](x)))  # noqa: E731
+    gradient = jax.jit(bp.grad(fun))
+    np.testing.assert_allclose(gradient(X), slopes(jax.jit(fun)), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(bp.grad(fun)(X), gradient(X), rtol=1e-12)
+    hessian = jax.jit(bp.hessian(fun))(X)
+    np.testing.assert_allclose(hessian, slopes(gradient), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_on_four_devices():
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-m", "not slow", __file__]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
