@@ -214,17 +214,14 @@ def behind(findings: Sequence[Finding], slack: float = 2.0) -> list[str]:
     ] or ["Nowhere."]
 
 
-def page() -> str:
-    """Returns the text of docs/accuracy.md, as measured here and now."""
-    primitives, composed = measure(ROWS), measure(COMPOSED)
-    second = measure([*ROWS, *COMPOSED], 2)
-    every = [*primitives, *composed]
+def introduction(every: Sequence[Finding]) -> list[str]:
+    """Returns the lines that say what is measured, and the sum of it."""
     better = sum(
         f.jax is not None and f.ours is not None and np.max(f.jax) > 2 * np.max(f.ours) + 2
         for f in every
     )
     none = sum(f.jax is None for f in every)
-    lines = [
+    return [
         "# Accuracy",
         "",
         f"How far derivatives are from the truth, of our `grad` and of `jax.grad`, on jax "
@@ -247,6 +244,16 @@ def page() -> str:
         "",
         *behind(every),
         "",
+    ]
+
+
+def page() -> str:
+    """Returns the text of docs/accuracy.md, as measured here and now."""
+    primitives, composed = measure(ROWS), measure(COMPOSED)
+    second = measure([*ROWS, *COMPOSED], 2)
+    every = [*primitives, *composed]
+    lines = [
+        *introduction(every),
         "## Primitives",
         "",
         *table(primitives),
