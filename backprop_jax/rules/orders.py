@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jax import lax
 
@@ -22,7 +23,7 @@ def put_back(g: Any, places: Any, x: Any, axis: int) -> Any:
     )
     indices = lax.expand_dims(places, (g.ndim,))
     options = {"unique_indices": True, "mode": "promise_in_bounds"}
-    return lax.scatter_add(zeros(x), indices, g, numbers, **options)
+    return lax.scatter_add(zeros(jax.typeof(x)), indices, g, numbers, **options)
 
 
 @structured(lax.sort_p)

@@ -33,8 +33,9 @@ def sum_over(axis_name: str) -> Callable:
 
 # None of these has a public name.
 mesh = AbstractMesh((1,), ("i",), axis_types=(AxisType.Auto,))
-all_have = {"in_specs": PartitionSpec(), "out_specs": PartitionSpec()}
-(equation,) = jax.make_jaxpr(jax.shard_map(sum_over("i"), mesh=mesh, **all_have))(1.0).eqns
+same = PartitionSpec()
+summed = jax.shard_map(sum_over("i"), mesh=mesh, in_specs=same, out_specs=same)
+(equation,) = jax.make_jaxpr(summed)(1.0).eqns
 shard_map_p = equation.primitive
 pvary_p, psum_invariant_p = (inner.primitive for inner in equation.params["jaxpr"].eqns)
 
@@ -42,88 +43,100 @@ linear(pvary_p, lambda g, *, axes: lax.psum(g, axes))
 linear(psum_invariant_p, lambda g, *, axes: lax.pcast(g, axes, to="varying"))
 
 
-@structured(shard_map_p)
-def shard_map(
-    active: tuple[bool, ...],
-    *,
-    jaxpr: Any,
-    mesh: Any,
-    in_specs: tuple,
-    out_specs: tuple,
-    check_vma: bool,
-    newly_manual_axes: frozenset,
-) -> Unit:
-    """A function of shards: the pieces run on tapes, and what these keep stays with the pieces."""
-    function = as_function(ClosedJaxpr(jaxpr, ()))
-    names = tuple(name for name in mesh.axis_names if name in newly_manual_axes)
-    options = {"mesh": mesh, "axis_names": newly_manual_axes, "check_vma": check_vma}
-    stacked = PartitionSpec(names)
-    frame: list = []
+class Shards:
+    """The two maps that a `shard_map` becomes: the parameters are its own."""
 
-    def piece(*operands: Any) -> tuple[list, list]:
-        """Runs one piece; says in `frame` what is kept and along which axes it varies."""
+    def __init__(
+        self,
+        active: tuple[bool, ...],
+        jaxpr: Any,
+        mesh: Any,
+        in_specs: tuple,
+        out_specs: tuple,
+        check_vma: bool,
+        newly_manual_axes: frozenset,
+    ) -> None:
+        self.active, self.jaxpr, self.mesh = active, jaxpr, mesh
+        self.in_specs, self.out_specs, self.typed = in_specs, out_specs, check_vma
+        self.axes = tuple(name for name in mesh.axis_names if name in newly_manual_axes)
+        self.options = {"mesh": mesh, "axis_names": newly_manual_axes, "check_vma": check_vma}
+        self.function = as_function(ClosedJaxpr(jaxpr, ()))
+        self.kept: list[tuple] = []  # of every value kept its shape and spec
+        self.tree: Any = None
 
-        def typed(*operands: Any) -> list:
-            results = function(*operands)
-            return [varied(x, spec) for x, spec in zip(results, out_specs, strict=True)]
-
-        results, pullback = sweep(typed if check_vma else function, operands, active)
-        kept, tree = jax.tree.flatten(pullback)
-        specs = [kept_spec(x) for x in kept]
-        frame[:] = tree, [np.shape(x) for x in kept], specs, pullback.outputs
+    def piece(self, *operands: Any) -> tuple[list, list]:
+        """Runs one piece, and takes down what of it is kept."""
+        results, pullback = sweep(self.results, operands, self.active)
+        kept, self.tree = jax.tree.flatten(pullback)
+        self.kept = [(np.shape(x), self.spec_of(x)) for x in kept]
         return results, [lax.broadcast(x, (1,)) if np.ndim(x) == 0 else x for x in kept]
 
-    def kept_spec(x: Any) -> PartitionSpec:
+    def results(self, *operands: Any) -> list:
+        """Returns the results of a piece, made to vary along all axes that their specs name."""
+        pairs = zip(self.function(*operands), self.out_specs, strict=True)
+        return [varied(x, spec) if self.typed else x for x, spec in pairs]
+
+    def spec_of(self, x: Any) -> PartitionSpec:
         """Returns how the pieces of a kept value are put together; if all have the same, as one."""
-        if not check_vma:
-            return stacked
+        if not self.typed:
+            return PartitionSpec(self.axes)
         varying = jax.typeof(x).manual_axis_type.varying
-        return PartitionSpec(tuple(name for name in names if name in varying) or None)
+        return PartitionSpec(tuple(name for name in self.axes if name in varying) or None)
 
-    def forward(*operands: Any) -> tuple[list, list]:
-        probe = jax.shard_map(
-            piece, in_specs=in_specs, out_specs=(list(out_specs), stacked), **options
-        )
-        jax.eval_shape(probe, *operands)
-        specs = list(out_specs), list(frame[2])
-        return jax.shard_map(piece, in_specs=in_specs, out_specs=specs, **options)(*operands)
+    def forward(self, *operands: Any) -> tuple[list, list]:
+        """Returns the results and what is kept. What that will be is known when it has run once."""
+        options = {"in_specs": self.in_specs, **self.options}
+        results = list(self.out_specs)
+        stacked = results, PartitionSpec(self.axes)
+        jax.eval_shape(jax.shard_map(self.piece, out_specs=stacked, **options), *operands)
+        specs = results, [spec for _, spec in self.kept]
+        return jax.shard_map(self.piece, out_specs=specs, **options)(*operands)
 
-    def backward(operands: Sequence, kept: list, cotangents: list) -> list:
+    def backward(self, operands: Sequence, kept: list, cotangents: list) -> list:
+        """Returns the operands' cotangents."""
         del operands
-        tree, shapes, kept_specs, _ = frame
         present = [i for i, g in enumerate(cotangents) if g is not None]
 
-        def piece_back(kept: list, given: list) -> list:
-            kept = [lax.reshape(x, shape) for x, shape in zip(kept, shapes, strict=True)]
+        def piece(kept: list, given: list) -> list:
+            kept = [lax.reshape(x, shape) for x, (shape, _) in zip(kept, self.kept, strict=True)]
             g: list = [None] * len(cotangents)
             for i, h in zip(present, given, strict=True):
-                g[i] = h if check_vma else h / shared_by(out_specs[i])
-            found = jax.tree.unflatten(tree, kept)(g)
-            avals = [v.aval for v in jaxpr.invars]
-            chosen = zip(found, avals, in_specs, active, strict=True)
-            return [
-                summed(ct.zeros(aval) if h is None else h, spec)
-                for h, aval, spec, wanted in chosen
-                if wanted
-            ]
+                g[i] = h if self.typed else h / self.sharing(self.out_specs[i])
+            return self.gradients(jax.tree.unflatten(self.tree, kept)(g))
 
-        specs = list(kept_specs), [out_specs[i] for i in present]
-        wanted = [spec for spec, a in zip(in_specs, active, strict=True) if a]
-        back = jax.shard_map(piece_back, in_specs=specs, out_specs=wanted, **options)
+        specs = [spec for _, spec in self.kept], [self.out_specs[i] for i in present]
+        wanted = [spec for spec, a in zip(self.in_specs, self.active, strict=True) if a]
+        back = jax.shard_map(piece, in_specs=specs, out_specs=wanted, **self.options)
         gradients = iter(back(kept, [cotangents[i] for i in present]))
-        return [next(gradients) if a else None for a in active]
+        return [next(gradients) if a else None for a in self.active]
 
-    def left_out(spec: PartitionSpec) -> tuple:
+    def gradients(self, found: list) -> list:
+        """Returns the cotangents of the active operands' pieces."""
+        gradients = []
+        for g, v, spec, wanted in zip(
+            found, self.jaxpr.invars, self.in_specs, self.active, strict=True
+        ):
+            if wanted:
+                g = ct.zeros(v.aval) if g is None else g
+                axes = () if self.typed else self.left_out(spec)
+                gradients.append(lax.psum(g, axes) if axes else g)
+        return gradients
+
+    def left_out(self, spec: PartitionSpec) -> tuple:
         """Returns the axes of the mesh along which a spec says that all have the same."""
-        return tuple(name for name in names if name not in named(spec))
+        return tuple(name for name in self.axes if name not in named(spec))
 
-    def shared_by(spec: PartitionSpec) -> int:
-        return math.prod(mesh.shape[name] for name in left_out(spec))
+    def sharing(self, spec: PartitionSpec) -> int:
+        """Returns how many devices have the same."""
+        return math.prod(self.mesh.shape[name] for name in self.left_out(spec))
 
-    def summed(g: Any, spec: PartitionSpec) -> Any:
-        return lax.psum(g, axes) if not check_vma and (axes := left_out(spec)) else g
 
-    return Unit(forward, backward, (), tuple(ct.is_differentiable(v.aval) for v in jaxpr.outvars))
+@structured(shard_map_p)
+def shard_map(active: tuple[bool, ...], *, jaxpr: Any, **params: Any) -> Unit:
+    """A function of shards: the pieces run on tapes, and what these keep stays with the pieces."""
+    shards = Shards(active, jaxpr, **params)
+    moving = tuple(ct.is_differentiable(v.aval) for v in jaxpr.outvars)
+    return Unit(shards.forward, shards.backward, (), moving)
 
 
 def named(spec: PartitionSpec) -> set:
