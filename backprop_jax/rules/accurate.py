@@ -246,10 +246,10 @@ def root(a: Any) -> Any:
 
 
 def reach(a: Any, x: Any) -> Any:
-    """Returns how large the numbers are whose difference `deviance` is, NaN or infinite at 0."""
+    """Returns how large the numbers are that `deviance` is made of, at least 8; no number at 0."""
     close = lax.abs(x - a) < 0.5 * a
     size = lax.abs(x - a) + a * lax.abs(lax.log(x) - lax.log(a))
-    return lax.stop_gradient(lax.select(close, constant(a, 1), 1 + size))
+    return lax.stop_gradient(lax.select(close, constant(a, 8), 8 + size))
 
 
 def deviance(a: Any, x: Any) -> Any:
