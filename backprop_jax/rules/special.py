@@ -20,7 +20,6 @@ from backprop_jax.rules.accurate import (
     digamma_difference,
     gamma_density,
     loses_less,
-    mirrored,
     polygamma,
     trigamma,
 )
@@ -291,15 +290,20 @@ def bessel_slope(order: int, x: Any) -> Any:
 
 
 def bessel_i0e(g: Any, x: Any) -> Any:
-    """Returns g times an odd slope, 0 at 0."""
+    """Returns g times an odd slope, 0 at 0.
+
+    Around 0 it is the usual difference, where nothing cancels: exp(-|x|) I₀(x) has a corner there,
+    but is a factor of functions that have none, and their second derivative wants the slope of I₁.
+    """
     (v,) = alike(g, x)
-    return g * (lax.sign(v) * bessel_slope(0, mirrored(v)))
+    around = lax.bessel_i1e(v) - lax.sign(v) * lax.bessel_i0e(v)
+    return g * lax.select(lax.abs(v) < 0.5, around, lax.sign(v) * bessel_slope(0, lax.abs(v)))
 
 
 def bessel_i1e(g: Any, x: Any) -> Any:
     """Returns g times an even slope, 1/2 at 0."""
     (v,) = alike(g, x)
-    return g * bessel_slope(1, mirrored(v))
+    return g * bessel_slope(1, lax.abs(v))
 
 
 # fmt: off

@@ -126,6 +126,7 @@ CASES = [
     Case("stop_gradient", lambda x: x * lax.stop_gradient(x), [(3,)],              REAL,     has_slope=False),
     Case("optimization_barrier", lambda x, y: lax.optimization_barrier((x * y, y)), [(3,), (2, 3)], REAL),
     # -- complex ---------------------------------------------------------------------
+    Case("exp2",         lax.exp2,                           [(3,)],               COMPLEX,  "complex", dtypes=("complex64",)),
     Case("real",         lax.real,                           [(3,)],               COMPLEX,  dtypes=("complex64",)),
     Case("imag",         lax.imag,                           [(3,)],               COMPLEX,  dtypes=("complex64",)),
     Case("complex",      lax.complex,                        [(3,), (3,)],         REAL,     dtypes=("float32",)),
