@@ -75,6 +75,8 @@ def exp_of_minus_square(x: Any) -> Any:
 
 def exp2(x: Any) -> Any:
     """Returns 2^x. XLA rounds x log 2, and loses as many digits as that is long."""
+    if jax.dtypes.issubdtype(x.dtype, np.complexfloating):
+        return lax.exp2(x)
     v = longer(x)
     ln2 = np.asarray(LN2, v.dtype)
     lost = (LN2 - float(ln2)) + LN2_REST

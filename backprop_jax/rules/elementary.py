@@ -204,7 +204,7 @@ elementwise(lax.sign_p,         direction)
 # -- exponentials ----------------------------------------------------------------------------------
 elementwise(lax.exp_p,          lambda g, z: g * z)
 # z is exp(x log 2) with a rounded exponent, and loses digits.
-elementwise(lax.exp2_p,         lambda g, x: g * (LN2 * (lax.exp2(x) if is_complex(x) else exp2(x))))
+elementwise(lax.exp2_p,         lambda g, x: g * (LN2 * exp2(x)))
 # z + 1 has no digits left to the left of zero.
 elementwise(lax.expm1_p,        lambda g, x: g * lax.exp(x))
 elementwise(lax.log_p,          lambda g, x: g / x)
