@@ -41,7 +41,9 @@ def run(
     recorded = [tape.record(x) if a else x for x, a in zip(operands, active, strict=True)]
     inputs = [x.slot if a else None for x, a in zip(recorded, active, strict=True)]
     results, outputs = tape.unwrap(fun(*recorded))
-    return results, Pullback(leading_to(outputs, tape.nodes), inputs, outputs)
+    nodes = leading_to(outputs, tape.nodes)
+    tape.nodes.clear()  # a rule of the user's may hold the tape: let it hold no values
+    return results, Pullback(nodes, inputs, outputs)
 
 
 def leading_to(outputs: Sequence[int | None], nodes: Sequence[Node]) -> list[Node]:

@@ -189,7 +189,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     path = item.config.getoption("outcomes")
     if path is None or (report.when != "call" and report.passed):
         return
-    outcome = "excepted" if hasattr(report, "wasxfail") else report.outcome
+    outcome = "excepted" if hasattr(report, "wasxfail") and not report.passed else report.outcome
     what = report.longrepr.reprcrash.message if report.failed else ""
     line = {"test": item.nodeid, "outcome": outcome, "reached": Seen.reached, "what": what}
     with open(path, "a") as file:
