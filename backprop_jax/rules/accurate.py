@@ -10,6 +10,7 @@ Digital Library of Mathematical Functions, dlmf.nist.gov.
 import math
 from typing import Any
 
+import jax
 import numpy as np
 from jax import lax
 
