@@ -11,8 +11,8 @@ from backprop_jax.engine.cotangents import zeros
 from backprop_jax.engine.registry import Unit, dear_to_recompute, pullback, structured
 
 
-def put_back(g: Any, places: Any, x: Any, axis: int) -> Any:
-    """Returns g among zeros in the shape of x, each at its place along the axis."""
+def put_back(g: Any, places: Any, aval: Any, axis: int) -> Any:
+    """Returns g among zeros of this type, each at its place along the axis."""
     others = tuple(i for i in range(g.ndim) if i != axis)
     numbers = lax.ScatterDimensionNumbers(
         update_window_dims=(),
@@ -23,7 +23,7 @@ def put_back(g: Any, places: Any, x: Any, axis: int) -> Any:
     )
     indices = lax.expand_dims(places, (g.ndim,))
     options = {"unique_indices": True, "mode": "promise_in_bounds"}
-    return lax.scatter_add(zeros(jax.typeof(x)), indices, g, numbers, **options)
+    return lax.scatter_add(zeros(aval), indices, g, numbers, **options)
 
 
 @structured(lax.sort_p)
@@ -43,7 +43,7 @@ def sort(active: tuple[bool, ...], *, dimension: int, is_stable: bool, num_keys:
     def backward(operands: list, kept: list, cotangents: list) -> list:
         (places,) = kept
         return [
-            put_back(g, places, g, dimension) if wanted and g is not None else None
+            put_back(g, places, jax.typeof(g), dimension) if wanted and g is not None else None
             for g, wanted in zip(cotangents, active, strict=True)
         ]
 
