@@ -14,6 +14,7 @@ from backprop_jax.check.difference import measure
 from backprop_jax.check.leaf import LeafReport
 from backprop_jax.check.paths import Leaves, type_name
 from backprop_jax.check.report import Report
+from backprop_jax.check.silent import silent_zeros
 from backprop_jax.check.sources import (
     Question,
     Source,
@@ -65,6 +66,9 @@ def compare(
       atol: in units of the gradient.
       **kwargs: passed to `fun`.
 
+    A gradient that is zero although the result depends on its operand, because every way passes a
+    rounding, a comparison or the bits of a number, is right, and noted.
+
     Returns:
       A `Report`: `print` it, ask it `ok`, or have it `raise_if_bad()`.
     """
@@ -86,6 +90,8 @@ def compare(
     paths = list(dict.fromkeys([*witness.leaves, *ours.leaves]))
     leaves = tuple(leaf_report(path) for path in paths)
     names = tuple(source.name for source in sources)
+    zeros = [path for path, leaf in ours.leaves.items() if leaf.size and not np.any(leaf)]
+    notes += silent_zeros(question, [path for path in zeros if path in witness.leaves])
     return Report(names, leaves, _problems(ours, witness), notes)
 
 
