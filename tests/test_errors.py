@@ -8,8 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
+from jax.experimental import io_callback
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
@@ -142,6 +144,24 @@ def test_not_raised_for_an_argument_not_asked_for():
     bp.grad(lambda x, y: jnp.sum(x * my_kernel.bind(y)))(X, X)
     with pytest.raises(MissingRule):
         bp.grad(lambda x, y: jnp.sum(x * my_kernel.bind(y)), argnums=1)(X, X)
+
+
+CALLBACKS = {
+    "pure_callback": lambda x: jax.pure_callback(np.sin, jax.ShapeDtypeStruct((), "float32"), x),
+    "io_callback": lambda x: io_callback(np.sin, jax.ShapeDtypeStruct((), "float32"), x),
+}
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_a_callback_says_what_to_do(name):
+    first = text_of(lambda: bp.grad(CALLBACKS[name])(1.0)).splitlines()[0]
+    assert first == (
+        f"no rule for primitive '{name}': it calls Python; give the function that calls it a "
+        "jax.custom_vjp rule."
+    )
+    assert bp.grad(lambda x: x * CALLBACKS[name](lax.stop_gradient(x)))(1.0) == np.sin(
+        np.float32(1)
+    )
 
 
 # -- missing(...) in a row of the table ------------------------------------------------

@@ -46,10 +46,11 @@ REASONS = {
     "the user's own rule, run by the tape itself": "custom_jvp_call custom_vjp_call",
     "calls a function: the tape runs it in place": "call",
     "comes of JAX's own differentiation, never of a program": "custom_lin stage",
-    "reads and writes a reference that may change: not yet": "get swap",
+    "reads or writes a mutable reference: a step of its own, on the tape": "get swap",
     "jax.grad has no rule either": "rng_uniform select_and_scatter",
+    "calls Python, and says so: give the function that calls it a jax.custom_vjp": """
+        io_callback pure_callback""",
     "talks to other instances in pieces of run-time size: not yet": "ragged_all_to_all",
-    "calls Python: give it a rule with jax.custom_vjp": "io_callback pure_callback",
 }
 
 
@@ -94,7 +95,7 @@ def uncovered() -> list[str]:
 
 def row(name: str, primitive: Primitive) -> list[str]:
     """Returns the kind of a primitive's rule and what it keeps, or nothing and the reason."""
-    if primitive in book:
+    if primitive in book and reason(str(primitive)) is None:
         return [book[primitive].kind, kept(primitive)]
     return ["", reason(name) or "nobody has said"]
 

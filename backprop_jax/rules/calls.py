@@ -1,13 +1,17 @@
 """Functions within functions: `jit` and its like."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import numpy as np
 from jax import lax
+from jax.experimental import io_callback
 from jax.extend.core import ClosedJaxpr, primitives
 
 from backprop_jax.engine.jaxprs import as_function
-from backprop_jax.engine.registry import Unit, structured
+from backprop_jax.engine.registry import Missing, Unit, missing, pullback, structured
 from backprop_jax.engine.residuals import split
 from backprop_jax.rules.functions import own_rule
 from backprop_jax.rules.models import primitive_of
@@ -86,6 +90,18 @@ def checkpoint(
         return unit.backward(operands, kept, cotangents)
 
     return unit._replace(backward=backward)
+
+
+def calls_python(g: tuple, needed: tuple) -> list[Missing]:
+    """Says that what Python does with the numbers nobody sees."""
+    del g
+    reason = "it calls Python; give the function that calls it a jax.custom_vjp rule"
+    return [missing(reason)] * len(needed)
+
+
+number = jax.ShapeDtypeStruct((), "float32")
+for callback in (jax.pure_callback, io_callback):
+    pullback(primitive_of(functools.partial(callback, np.sin, number), number))(calls_python)
 
 
 def saveable_by(policy: Callable | None) -> Callable[[Any], bool]:
