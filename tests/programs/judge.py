@@ -287,7 +287,9 @@ def arbitrate(
 ) -> Verdict:
     """Returns who is right by a measured slope, of the program in double precision.
 
-    Its direction is that in which the two differ most, and a random one.
+    Its direction is that in which the two differ most, and a random one. A program that
+    differentiates within may be another function by another's hand, so each is held to the slope
+    of its own.
     """
     if check == "vmap":
         task = Task(program, bp)
@@ -302,20 +304,21 @@ def arbitrate(
     theirs = None if theirs is None else [wide_array(x) for x in theirs]
     if not all(np.isfinite(a).all() for a in ours):
         return Verdict(check, WRONG, f"not finite; {difference}")
-    at = Task(program, bp if theirs is None else witness)
-    directions = [at.random(ours, 2)]
+    first = check in ("first", "eager")
+    tasks = [Task(program, bp if first or theirs is None else witness), Task(program, witness)]
+    directions = [tasks[0].random(ours, 2)]
     if theirs is not None and all(np.isfinite(b).all() for b in theirs):
         gaps = [np.conj(a - b) for a, b in zip(ours, theirs, strict=True)]
         length = np.sqrt(sum(np.sum(np.abs(gap) ** 2) for gap in gaps))
         directions.append([gap / length for gap in gaps])
     fits = [True, theirs is not None]
     for direction in directions:
-        measured, doubt = measure(at, check in ("first", "eager"), direction)
-        if measured is None:
-            return Verdict(check, KINK, difference)
         for i, gradients in enumerate((ours, theirs)):
             if gradients is None:
                 continue
+            measured, doubt = measure(tasks[i], first, direction)
+            if measured is None:
+                return Verdict(check, KINK, difference)
             value = float(
                 sum(np.sum((a * v).real) for a, v in zip(gradients, direction, strict=True))
             )
