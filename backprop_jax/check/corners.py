@@ -9,7 +9,6 @@ MEETING = "the rule of the rule divides by a difference of eigenvalues or singul
 
 FIRST: dict[str, str] = {
     "special.boxcox lambda 0": "JAX computes log x there, which does not depend on lambda",
-    "special.spence": "JAX takes the logarithm of a negative number in a branch that is not chosen",
     "lax.polygamma order": "its order is a whole number",
     **{f"stats.gumbel_{side}.{f}": INTEGER for side in "lr" for f in ("pdf", "logpdf", "ppf")},
 }
@@ -20,6 +19,5 @@ SECOND: dict[str, str] = {
     "special.betainc at integers": "the slopes in a and b are series whose branches part there",
     "np.linalg.eigh repeated, function": MEETING,
     "np.linalg.eigh identity function": MEETING,
-    "np.linalg.eigvalsh repeated sum": MEETING,
     "np.linalg.svd repeated polar": MEETING,
 }

@@ -1,10 +1,12 @@
 """Public functions of JAX, at easy points and at hard corners: our gradients against differences.
 
-Some calls are in the fast half, all others in the slow one. What we cannot do is in
+Some calls are in the fast half, some of the others in the slow one, and with SURVEY=all in the
+environment they all are, in a quarter of an hour. What we cannot do is in
 `backprop_jax.check.corners`, with the reason; it is tried all the same, and must fail.
 """
 
 import functools
+import os
 from collections import Counter
 
 import jax
@@ -22,6 +24,9 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 #: Those of jax.numpy and jax.lax compile in a moment; igamma and its like, at second order, do not.
 FAST = [call for call in [*numpy_.CALLS, *lax_.CALLS][::8] if not call.heavy]
+REST = [call for call in CALLS if call not in FAST]
+EVERY = 1 if os.environ.get("SURVEY") == "all" else 16
+SLOW = [c for i, c in enumerate(REST) if i % EVERY == 0 or c.name in {**FIRST, **SECOND}]
 
 
 def inner(gradients: tuple, direction: tuple) -> jax.Array:
@@ -72,10 +77,10 @@ def test_agrees_with_the_difference(call):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("call", [c for c in CALLS if c not in FAST], ids=lambda call: call.name)
-def test_all_others_agree_with_the_difference(call):
-    if call.name in FIRST:
-        with pytest.raises((BackpropError, AssertionError)):
+@pytest.mark.parametrize("call", SLOW, ids=lambda call: call.name)
+def test_others_agree_with_the_difference(call):
+    if call.name in FIRST:  # TypeError: within a rule of JAX's own
+        with pytest.raises((BackpropError, AssertionError, TypeError)):
             check(call, 1)
     elif call.name in SECOND:
         check(call, 1)
