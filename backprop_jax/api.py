@@ -1,12 +1,10 @@
 """The public functions: pytrees in and out, `jax.grad`'s signatures, errors in the user's words."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 from backprop_jax import rules as rules  # the book is filled on import
@@ -29,6 +27,7 @@ from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.reading import AS_IT_STANDS, Reading
 from backprop_jax.engine.reverse import Pullback
 from backprop_jax.engine.sweep import sweep
+from backprop_jax.pullbacks import VJP
 from backprop_jax.rules.strong import strong_zero
 
 STRONG = Reading(strong_zero)
@@ -186,67 +185,12 @@ def vjp(
     count, result_tree, aux_tree = structure
     pullback = Pullback(pullback.nodes, pullback.inputs, pullback.outputs[:count])
     result_avals = tuple(jax.typeof(value) for value in values[:count])
-    pull = VJP(function_name(fun), pullback, tree, tuple(avals), result_tree, result_avals)
+    name, primals = function_name(fun), tuple(map(id, leaves))
+    pull = VJP(name, pullback, tree, tuple(avals), result_tree, result_avals, primals)
     result = jax.tree.unflatten(result_tree, values[:count])
     return (
         (result, pull, jax.tree.unflatten(aux_tree, values[count:])) if has_aux else (result, pull)
     )
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["pullback"],
-    meta_fields=["name", "tree", "avals", "result_tree", "result_avals"],
-)
-@dataclasses.dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
-class VJP:
-    """The pullback that `vjp` returns: cotangent of the result → cotangents of the primals.
-
-    Like `jax.vjp`'s it is a pytree, so a compiled function may return it or take it.
-    """
-
-    name: str
-    pullback: Pullback
-    tree: Any
-    avals: tuple
-    result_tree: Any
-    result_avals: tuple
-
-    def __call__(self, cotangent: PyTree, *more: PyTree) -> tuple:
-        """Returns a tuple with a cotangent for each of the primals."""
-        if more:
-            raise TypeError(
-                f"The function returned by vjp applied to {self.name} was called with "
-                f"{len(more) + 1} arguments, but it must be called with a single argument: a "
-                "cotangent of the structure of the result, a tuple if the result is a tuple."
-            )
-        leaves, tree = jax.tree.flatten(cotangent)
-        if tree != self.result_tree:
-            raise ValueError(
-                "unexpected tree structure. The argument to a VJP function must match the pytree "
-                f"structure of the result of {self.name}: expected {self.result_tree}, got {tree}."
-            )
-        cotangents = [
-            check_cotangent(g, aval) for g, aval in zip(leaves, self.result_avals, strict=True)
-        ]
-        gradients = ct.presented(self.pullback(cotangents), self.avals)
-        return jax.tree.unflatten(self.tree, gradients)
-
-
-def check_cotangent(g: Any, aval: Any) -> Any:
-    """Returns a cotangent the user gave for a result of this type; None if it can only be zero.
-
-    An integer has a cotangent of dtype `float0`; as in JAX, any other of its shape will do.
-    """
-    given = jax.typeof(g)
-    dtype = aval.dtype if ct.is_differentiable(aval) else ct.float0
-    if given.shape != aval.shape or given.dtype != dtype != ct.float0:
-        raise ValueError(
-            "unexpected JAX type (e.g. shape/dtype) for argument to VJP function: got "
-            f"{given.str_short()}, but expected {aval.update(dtype=dtype).str_short()} because the "
-            f"corresponding output of the differentiated function had JAX type {aval.str_short()}"
-        )
-    return jnp.asarray(g) if ct.is_differentiable(aval) else None
 
 
 def one(value: Any) -> Any:

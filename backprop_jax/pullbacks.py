@@ -1,4 +1,4 @@
-"""The pullback that `vjp` returns: a function, a pytree, and a keeper of what it needs."""
+"""The pullback that `vjp` returns: a function, and a pytree of what it keeps."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,7 +6,240 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jax.ref as refs
+from jax.core import Tracer
 
 from backprop_jax.arguments import PyTree, is_reference
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.reverse import Pullback
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class NotNeeded:
+    """Stands in `VJP.args_res` for a primal that the way back does not read."""
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclasses.dataclass(slots=True, weakref_slot=True, eq=False)
+class VJP:
+    """The pullback that `vjp` returns: cotangent of the result → cotangents of the primals.
+
+    Like `jax.vjp`'s it is a pytree, so a compiled function may return it or take it; and it shows
+    what it keeps: `args_res` the primals, each a leaf or `NotNeeded`, `opaque_residuals` all else.
+    A primal may be taken out there, to free its memory, and put back before the call.
+
+    Attributes:
+      name: of the function.
+      pullback: the way back; None when what it keeps has been laid open.
+      tree, avals: structure and types of the primals.
+      result_tree, result_avals: of the result.
+      primals: for every leaf of the primals its `id`, by which it is known among what is kept.
+      opened: what was laid open.
+    """
+
+    name: str
+    pullback: Pullback | None
+    tree: Any
+    avals: tuple
+    result_tree: Any
+    result_avals: tuple
+    primals: tuple[int, ...] = ()
+    opened: "Opened | None" = None
+
+    def __call__(self, cotangent: PyTree, *more: PyTree) -> tuple:
+        """Returns a tuple with a cotangent for each of the primals."""
+        return jax.tree.unflatten(self.tree, self.pull(self.whole(), cotangent, *more))
+
+    def pull(self, pullback: Pullback, cotangent: PyTree, *more: PyTree) -> list:
+        """Returns the cotangents of the leaves of the primals."""
+        if more:
+            raise TypeError(
+                f"The function returned by vjp applied to {self.name} was called with "
+                f"{len(more) + 1} arguments, but it must be called with a single argument: a "
+                "cotangent of the structure of the result, a tuple if the result is a tuple."
+            )
+        leaves, tree = jax.tree.flatten(cotangent)
+        if tree != self.result_tree:
+            raise ValueError(
+                "unexpected tree structure. The argument to a VJP function must match the pytree "
+                f"structure of the result of {self.name}: expected {self.result_tree}, got {tree}."
+            )
+        pairs = zip(leaves, self.result_avals, strict=True)
+        cotangents = [check_cotangent(g, aval) for g, aval in pairs]
+        return ct.presented(pullback(cotangents), self.avals)
+
+    def whole(self) -> Pullback:
+        """Returns the way back with all that it keeps."""
+        return self.lay_open().whole() if self.pullback is None else self.pullback
+
+    def lay_open(self) -> "Opened":
+        """Returns what is kept, primals and all else apart."""
+        if self.opened is None:
+            self.opened = Opened.of(self.pullback, self.tree, self.primals)
+            self.pullback = None
+        return self.opened
+
+    @property
+    def args_res(self) -> list:
+        """The primals that the way back reads, a list with a pytree for each argument."""
+        return self.lay_open().primals
+
+    @args_res.setter
+    def args_res(self, primals: Sequence) -> None:
+        self.lay_open().primals = list(primals)
+
+    @property
+    def opaque_residuals(self) -> list:
+        """What the way back reads besides."""
+        return self.lay_open().others
+
+    def with_refs(self, *wanted: PyTree) -> "Into":
+        """Returns the same function with another way to hand over the cotangents, leaf by leaf.
+
+        Args:
+          *wanted: for every primal a pytree of its structure. A mutable reference (`jax.new_ref`)
+            has the cotangent added to its value; `jax.ad.GradValue()` returns it, and
+            `jax.ad.DontWant()` neither computes nor returns it.
+        """
+        leaves, tree = jax.tree.flatten(wanted)
+        if tree != self.tree:
+            raise ValueError(
+                f"with_refs takes one entry for each leaf of the primals of {self.name}: expected "
+                f"{self.tree}, got {tree}."
+            )
+        return Into(self, leaves)
+
+    def tree_flatten(self) -> tuple[list, tuple]:
+        """Returns what is kept, and the rest."""
+        rest = (self.name, self.tree, self.avals, self.result_tree, self.result_avals)
+        return [self.pullback, self.opened], rest
+
+    @classmethod
+    def tree_unflatten(cls, rest: tuple, kept: Sequence) -> "VJP":
+        """Returns the pullback that keeps these values; which of them are primals is not known."""
+        pullback, opened = kept
+        name, tree, avals, result_tree, result_avals = rest
+        return cls(name, pullback, tree, avals, result_tree, result_avals, (), opened)
+
+
+@jax.tree_util.register_pytree_node_class
+@dataclasses.dataclass(slots=True)
+class Opened:
+    """What a pullback keeps.
+
+    Attributes:
+      frame: the pullback's structure.
+      places: for every value kept, whether it is a primal, and its place among these or the others.
+      count: number of leaves of the primals.
+      primals: a pytree for each argument; others: a list.
+    """
+
+    frame: Any
+    places: tuple[tuple[bool, int], ...]
+    count: int
+    primals: list
+    others: list
+
+    @classmethod
+    def of(cls, pullback: Any, tree: Any, ids: tuple[int, ...]) -> "Opened":
+        """Returns what a pullback keeps, the primals among it known by their ids."""
+        kept, frame = jax.tree.flatten(pullback)
+        numbers = {number: i for i, number in enumerate(ids)}
+        primals: list = [NotNeeded()] * tree.num_leaves
+        others, places = [], []
+        for value in kept:
+            i = numbers.get(id(value))
+            if i is None:
+                places.append((False, len(others)))
+                others.append(value)
+            else:
+                places.append((True, i))
+                primals[i] = value
+        arguments = list(jax.tree.unflatten(tree, primals))
+        return cls(frame, tuple(places), len(primals), arguments, others)
+
+    def whole(self) -> Pullback:
+        """Returns the pullback again."""
+        primals = jax.tree.leaves(self.primals, is_leaf=lambda x: x is None or is_not_needed(x))
+        read = [i for primal, i in self.places if primal]
+        if len(primals) != self.count or any(primals[i] is None for i in read):
+            raise ValueError("a primal that the way back reads has been taken out of args_res.")
+        kept = [(primals if primal else self.others)[i] for primal, i in self.places]
+        return jax.tree.unflatten(self.frame, kept)
+
+    def tree_flatten(self) -> tuple[tuple, tuple]:
+        """Returns the values, and where they belong."""
+        return (self.primals, self.others), (self.frame, self.places, self.count)
+
+    @classmethod
+    def tree_unflatten(cls, rest: tuple, kept: Sequence) -> "Opened":
+        """Returns what keeps these values."""
+        return cls(*rest, *kept)
+
+
+def is_not_needed(x: Any) -> bool:
+    """Returns whether a place among the primals is empty because nobody reads it."""
+    return isinstance(x, NotNeeded)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Into:
+    """A pullback that adds cotangents to references, or leaves them out."""
+
+    vjp: VJP
+    wanted: list
+
+    def __call__(self, cotangent: PyTree, *more: PyTree) -> tuple:
+        """Returns a tuple with a cotangent for each of the primals, or what stands for it."""
+        unwanted = [isinstance(w, jax.ad.DontWant) for w in self.wanted]
+        pullback = narrowed(self.vjp.whole(), unwanted)
+        gradients = self.vjp.pull(pullback, cotangent, *more)
+        pairs = zip(gradients, self.wanted, strict=True)
+        return jax.tree.unflatten(self.vjp.tree, [handed_over(g, w) for g, w in pairs])
+
+
+def narrowed(pullback: Pullback, unwanted: Sequence[bool]) -> Pullback:
+    """Returns the way back that computes nothing for the operands that are not wanted."""
+    pairs = zip(pullback.inputs, unwanted, strict=True)
+    inputs = [None if out else slot for slot, out in pairs]
+    moving = {slot for slot in inputs if slot is not None}
+    nodes = []
+    for node in pullback.nodes:
+        operands = [slot if slot in moving else None for slot in node.operands]
+        if any(slot is not None for slot in operands):
+            moving.update(slot for slot in node.results if slot is not None)
+            nodes.append(dataclasses.replace(node, operands=operands))
+    return Pullback(nodes, inputs, [s if s in moving else None for s in pullback.outputs])
+
+
+def handed_over(g: Any, wanted: Any) -> Any:
+    """Returns a cotangent, or adds it to a reference, and returns what stands for it."""
+    if isinstance(wanted, jax.ad.GradValue):
+        return g
+    if isinstance(wanted, jax.ad.DontWant):
+        return jax.ad.DidntWant()
+    if isinstance(wanted, refs.Ref | Tracer) and is_reference(jax.typeof(wanted)):
+        reference: Any = wanted
+        refs.addupdate(reference, (), g)
+        return jax.ad.GradRef()
+    raise TypeError(
+        "with_refs takes mutable references, jax.ad.GradValue() and jax.ad.DontWant(), but got "
+        f"{wanted!r}."
+    )
+
+
+def check_cotangent(g: Any, aval: Any) -> Any:
+    """Returns a cotangent the user gave for a result of this type; None if it can only be zero.
+
+    An integer has a cotangent of dtype `float0`; as in JAX, any other of its shape will do.
+    """
+    given = jax.typeof(g)
+    dtype = aval.dtype if ct.is_differentiable(aval) else ct.float0
+    if given.shape != aval.shape or given.dtype != dtype != ct.float0:
+        raise ValueError(
+            "unexpected JAX type (e.g. shape/dtype) for argument to VJP function: got "
+            f"{given.str_short()}, but expected {aval.update(dtype=dtype).str_short()} because the "
+            f"corresponding output of the differentiated function had JAX type {aval.str_short()}"
+        )
+    return jnp.asarray(g) if ct.is_differentiable(aval) else None

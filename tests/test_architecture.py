@@ -25,6 +25,7 @@ LAYERS = [
     {"engine"},
     {"rules"},
     {"arguments"},
+    {"pullbacks"},
     {"api", "extend"},
     {"products"},
     {"jacobians"},

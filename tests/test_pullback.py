@@ -1,12 +1,17 @@
 """What `bp.vjp` returns is a pytree: it goes in and out of compiled functions, as JAX's does."""
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
+import pytest
 from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
 import backprop_jax as bp
+from backprop_jax.pullbacks import NotNeeded
 
 
 @jax.custom_vjp
@@ -64,3 +69,61 @@ def test_a_number_of_python_is_an_operand():
     """Who runs a jaxpr by hand may hand it a float; a rule wants a shape."""
     closed = jax.make_jaxpr(lambda x: jnp.dot(x, x))(3.0)
     assert bp.grad(lambda x: jaxpr_as_fun(closed)(x)[0])(3.0) == 6
+
+
+# -- what it keeps, and what it hands over -------------------------------------------------
+def product(p: dict, y: Any) -> Any:
+    return jnp.sum(jnp.exp(p["a"] * y))
+
+
+def test_primals_may_be_taken_out_and_put_back():
+    p, y = {"a": jnp.arange(3.0), "b": jnp.ones(2)}, jnp.array([0.5, 1.0, -1.0])
+    _, pullback = bp.vjp(product, p, y)
+    expected = pullback(1.0)
+    kept = pullback.args_res
+    assert kept[0]["a"] is p["a"]
+    assert kept[1] is y
+    assert isinstance(kept[0]["b"], NotNeeded)
+    assert pullback.opaque_residuals, "the exponential is kept, too"
+    pullback.args_res = [None, None]
+    with pytest.raises(ValueError, match="has been taken out of args_res"):
+        pullback(1.0)
+    pullback.args_res = [p, y]
+    jax.tree.map(np.testing.assert_array_equal, pullback(1.0), expected)
+
+
+def test_what_is_laid_open_passes_through_jit():
+    @jax.jit
+    def forward(x: Any) -> Any:
+        y, pullback = bp.vjp(lambda x: jnp.sum(x * x * x), x)
+        pullback.args_res = [None]
+        return y, pullback
+
+    @jax.jit
+    def back(pullback: Any, x: Any) -> Any:
+        pullback.args_res = [x]
+        return pullback(1.0)
+
+    x = jnp.arange(3.0)
+    np.testing.assert_allclose(back(forward(x)[1], x)[0], 3 * x**2)
+
+
+def test_cotangents_are_added_to_references():
+    x, y = jnp.arange(3.0), jnp.ones(3)
+    _, pullback = bp.vjp(lambda x, y: x * y, x, y)
+    total = jax.ref.new_ref(jnp.full(3, 10.0))
+    first, second = pullback.with_refs(total, jax.ad.DontWant())(2 * y)
+    assert isinstance(first, jax.ad.GradRef)
+    assert isinstance(second, jax.ad.DidntWant)
+    np.testing.assert_array_equal(total[...], [12.0, 12.0, 12.0])
+    _, second = pullback.with_refs(total, jax.ad.GradValue())(y)
+    np.testing.assert_array_equal(second, x)
+    np.testing.assert_array_equal(total[...], [13.0, 13.0, 13.0])
+
+
+def test_with_refs_wants_an_entry_for_each_leaf():
+    _, pullback = bp.vjp(lambda x, y: x * y, 1.0, 2.0)
+    with pytest.raises(ValueError, match="one entry for each leaf of the primals of <lambda>"):
+        pullback.with_refs(jax.ad.DontWant())
+    with pytest.raises(TypeError, match="with_refs takes mutable references"):
+        pullback.with_refs(jax.ad.DontWant(), "both")(1.0)
