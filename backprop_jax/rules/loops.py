@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 from jax import lax
 
 from backprop_jax.engine import cotangents as ct
-from backprop_jax.engine.jaxprs import among, depending_on
+from backprop_jax.engine.jaxprs import among, as_function, depending_on
 from backprop_jax.engine.registry import Unit, dear_to_recompute, structured
 from backprop_jax.engine.residuals import Split, split
+from backprop_jax.engine.sweep import sweep
 
 
 def arities(params: dict) -> tuple[int, int]:
@@ -23,19 +25,49 @@ def arities(params: dict) -> tuple[int, int]:
 
 
 def carried_activity(jaxpr: Any, active: Sequence[bool], consts: int, carry: int) -> list[bool]:
-    """Returns the activity of the body's operands: a carry is active if a trip can make it so."""
+    """Returns the activity of the body's operands: a carry is active if a trip makes it so.
+
+    What a carry is computed from says which ones may be; the rules, which ones are. A step may
+    let nothing through (a rounding, `stop_gradient`) or let each of its operands through to one
+    result only (a call), and code that must not be differentiated would be.
+    """
     active = list(active)
     while True:
-        sources = [v for v, a in zip(jaxpr.jaxpr.invars, active, strict=True) if a]
-        reached = depending_on(sources, jaxpr.jaxpr.eqns)
-        after = list(active)
-        for i in range(carry):
-            out = jaxpr.jaxpr.outvars[i]
-            touched = not hasattr(out, "val") and out in reached
-            after[consts + i] |= touched and ct.is_differentiable(jaxpr.in_avals[consts + i])
-        if after == active:
+        possible = reached_carry(jaxpr, active, consts, carry)
+        if not any(possible):
             return active
-        active = after
+        moving = moving_results(jaxpr, tuple(active))
+        found = [p and m for p, m in zip(possible, moving, strict=False)]
+        if not any(found):
+            return active
+        active[consts : consts + carry] = [
+            a or f for a, f in zip(active[consts:], found, strict=False)
+        ]
+
+
+def reached_carry(jaxpr: Any, active: Sequence[bool], consts: int, carry: int) -> list[bool]:
+    """Returns which carries that are not active are computed from what is."""
+    sources = [v for v, a in zip(jaxpr.jaxpr.invars, active, strict=True) if a]
+    reached = depending_on(sources, jaxpr.jaxpr.eqns)
+    return [
+        not active[consts + i]
+        and among(jaxpr.jaxpr.outvars[i], reached)
+        and ct.is_differentiable(jaxpr.in_avals[consts + i])
+        for i in range(carry)
+    ]
+
+
+def moving_results(jaxpr: Any, active: tuple[bool, ...]) -> list[bool]:
+    """Returns for every result whether it moves with an active operand, as the rules have it."""
+    moving: list[bool] = []
+
+    def results(*operands: Any) -> list:
+        values, pullback = sweep(as_function(jaxpr), operands, active)
+        moving[:] = [slot is not None for slot in pullback.outputs]
+        return values
+
+    jax.make_jaxpr(results)(*jaxpr.in_avals)
+    return moving
 
 
 class Loop:

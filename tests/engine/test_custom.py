@@ -229,3 +229,29 @@ def test_a_custom_jvp_that_is_a_high_primitive():
             np.testing.assert_allclose(gradient(lambda x: jnp.sum(fun(x)))(X), 100 * X)
     finally:
         jax.config.update("jax_custom_jvp3", False)
+
+
+@pytest.mark.parametrize("loop", ["scan", "fori_loop"])
+def test_carry_beside_what_moves_is_not_differentiated(loop: str):
+    @jax.custom_jvp
+    def time(t: Any) -> Any:
+        return t
+
+    @time.defjvp
+    def refuse(primals: tuple, tangents: tuple) -> tuple:
+        raise AssertionError("the time of a step does not move")
+
+    step = jax.jit(lambda t, y: (t + 0.5, lax.round(y) + t, y * jnp.cos(t)))
+
+    def body(carry: tuple) -> tuple:
+        t, held, y = carry
+        t, held, y = step(time(t), y)
+        return t, time(held), y
+
+    def fun(y: Any) -> Any:
+        start = (jnp.float32(0), jnp.zeros_like(y), y)
+        if loop == "scan":
+            return lax.scan(lambda c, _: (body(c), None), start, length=3)[0][2].sum()
+        return lax.fori_loop(0, 3, lambda _, c: body(c), start)[2].sum()
+
+    np.testing.assert_allclose(bp.grad(fun)(X), jax.grad(fun)(X), rtol=1e-6)
