@@ -16,7 +16,6 @@ FIRST: dict[str, str] = {
 SECOND: dict[str, str] = {
     **{f"special.{name}": ORDER for name in ("exp1", "exp1 large", "expn", "expn 1", "expn large")},
     "special.fresnel at whole numbers": "JAX's own custom_jvp rule has kinks where x² is even",
-    "special.betainc at integers": "the slopes in a and b are series whose branches part there",
     "np.linalg.eigh repeated, function": MEETING,
     "np.linalg.eigh identity function": MEETING,
     "np.linalg.svd repeated polar": MEETING,

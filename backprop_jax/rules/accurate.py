@@ -234,11 +234,11 @@ def loses_less(a: Any, x: Any) -> Any:
 
 
 def times_log(c: Any, x: Any, rest: Any = None) -> Any:
-    """Returns c log(x), 0 where c is 0; `rest`, 1 - x, has the digits that x near 1 has not."""
-    x = lax.select(c == 0, constant(x, 1), x)
+    """Returns c log(x), 0 where both are 0; `rest`, 1 - x, has the digits that x near 1 has not."""
+    x = lax.select((c == 0) & (x == 0), constant(x, 1), x)
     if rest is None:
         return c * lax.log(x)
-    above = (rest < 0.5) & (c != 0)
+    above = rest < 0.5
     near = lax.log1p(lax.select(above, -rest, constant(x, 0)))
     return c * lax.select(above, near, lax.log(lax.select(above, constant(x, 1), x)))
 

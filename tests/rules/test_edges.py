@@ -10,6 +10,7 @@ import mpmath
 import numpy as np
 import pytest
 from jax import lax
+from jax.scipy.special import betainc, gammainc
 
 import backprop_jax as bp
 
@@ -300,3 +301,12 @@ def test_jax_is_right_unless_the_row_says_otherwise(row):
 def test_never_less_accurate_than_jax(row):
     ours, theirs = ulps_off(bp.grad, row)[0], ulps_off(jax.grad, row)[0]
     assert ours <= max(2 * theirs, 2.0), f"{ours:.1f} ulp; jax.grad: {theirs:.1f}"
+
+
+@pytest.mark.parametrize("order", [(1.0, 3.0), (2.0, 1.0), (1.0, 1.0)], ids=str)
+@pytest.mark.parametrize("f", [lambda p: betainc(*p, 0.3), lambda p: gammainc(p[0], p[1])])
+def test_second_derivatives_at_whole_numbers(f, order, x64):
+    """Where an exponent is 0, it has a slope all the same."""
+    p, h = np.array(order), 1e-5
+    rows = [(bp.grad(f)(p + step) - bp.grad(f)(p - step)) / (2 * h) for step in h * np.eye(2)]
+    np.testing.assert_allclose(bp.jacrev(bp.grad(f))(p), np.stack(rows), rtol=1e-6, atol=1e-8)
