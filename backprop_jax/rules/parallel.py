@@ -38,6 +38,16 @@ def sum_again(g: Any, x: Any, *, axes: tuple, axis_index_groups: Any) -> Any:
     return lax.psum(g, named, axis_index_groups=axis_index_groups) if named else g
 
 
+def varies_as(g: Any, x: Any, named: tuple) -> bool:
+    """Returns whether each instance has a cotangent of its own, and not all the sum already.
+
+    Within a `shard_map` it is part of the types: what all have is one value, and so is its
+    cotangent. Elsewhere the types say nothing.
+    """
+    ours, theirs = (jax.typeof(v).manual_axis_type.varying for v in (g, x))
+    return all(name in ours or name not in theirs for name in named)
+
+
 def shared_extremum(g: Any, x: Any, z: Any, *, axes: tuple, axis_index_groups: Any) -> Any:
     """Returns equal shares of g for the instances that hold the extremum. jax.grad has no rule.
 
@@ -49,7 +59,8 @@ def shared_extremum(g: Any, x: Any, z: Any, *, axes: tuple, axis_index_groups: A
     total, count = g, lax.reduce_sum(held, numbered)
     if named:
         options = {"axis_index_groups": axis_index_groups}
-        total, count = (lax.psum(v, named, **options) for v in (total, count))
+        count = lax.psum(count, named, **options)
+        total = lax.psum(g, named, **options) if varies_as(g, x, named) else g
     return held * spread(total / count, x, numbered)
 
 

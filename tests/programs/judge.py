@@ -300,6 +300,8 @@ def arbitrate(
         return Verdict(check, WRONG if mismatch else kind, f"{difference}\n{mismatch}")
     if program.narrow():
         return arbitrate_narrow(program, check, ours, theirs, difference, witness)
+    if theirs is None and "stop_gradient" in program.source():
+        return Verdict(check, NO_JAX, f"a slope does not stop where a gradient does; {difference}")
     ours = [wide_array(x) for x in ours]
     theirs = None if theirs is None else [wide_array(x) for x in theirs]
     if not all(np.isfinite(a).all() for a in ours):

@@ -15,6 +15,7 @@ from tests.rules.case import Case, assert_close, draw_like, is_inexact, pull_jax
 from tests.rules.cases import CASES, every_case, every_case_of_jax
 from tests.rules.jaxprs import USERS_OWN, equations, idle, without_rule
 from tests.rules.test_parallel import COLLECTIVE
+from tests.rules.test_shards import OF_SHARDS
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -285,5 +286,6 @@ def test_every_primitive_of_the_book_is_tried():
     for case in CASES:
         jaxpr = jax.make_jaxpr(case.run)(*case.operands).jaxpr
         from_cases |= {e.primitive for e in equations(jaxpr)}
-    untried = {str(primitive) for primitive in book if primitive not in from_cases} - COLLECTIVE
+    untried = {str(primitive) for primitive in book if primitive not in from_cases}
+    untried -= COLLECTIVE | OF_SHARDS | {"pure_callback", "io_callback"}  # see test_errors
     assert not untried, f"add a case for {sorted(untried)}"

@@ -20,6 +20,10 @@ X = np.linspace(-1.0, 2.0, 8)
 ACROSS, EVERYWHERE = PartitionSpec("i"), PartitionSpec()
 
 
+#: What is tried here and not in the table of cases.
+OF_SHARDS = {"shard_map", "pvary", "psum_invariant", "reshard"}
+
+
 def of_shards(fun: Callable, in_specs: Any, out_specs: Any, check_vma: bool = True) -> Callable:
     """Returns `fun` run on the pieces, one on each device."""
     mesh = Mesh(np.array(jax.devices()), ("i",), axis_types=(AxisType.Auto,))
@@ -73,6 +77,16 @@ def test_gradient_and_hessian(what, x64):
     np.testing.assert_allclose(bp.grad(fun)(X), gradient(X), rtol=1e-12)
     hessian = jax.jit(bp.hessian(fun))(X)
     np.testing.assert_allclose(hessian, slopes(gradient), rtol=1e-6, atol=1e-7)
+
+
+def test_a_value_is_put_elsewhere_on_a_mesh_of_explicit_axes(x64):
+    mesh = Mesh(np.array(jax.devices()), ("i",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        fun = lambda x: jnp.sum(jnp.sin(jax.sharding.reshard(x, ACROSS)))  # noqa: E731
+        x = jax.sharding.reshard(jnp.asarray(X), EVERYWHERE)
+        for gradient in (bp.grad(fun), jax.jit(bp.grad(fun))):
+            np.testing.assert_allclose(gradient(x), np.cos(X), rtol=1e-12)
+            assert jax.typeof(gradient(x)) == jax.typeof(x)
 
 
 @pytest.mark.slow
