@@ -63,6 +63,7 @@ class Shards:
         self.function = as_function(ClosedJaxpr(jaxpr, ()))
         self.kept: list[tuple] = []  # of every value kept its shape and spec
         self.tree: Any = None
+        self.types: list = []  # of the results
 
     def piece(self, *operands: Any) -> tuple[list, list]:
         """Runs one piece, and takes down what of it is kept."""
@@ -90,7 +91,9 @@ class Shards:
         stacked = results, PartitionSpec(self.axes)
         jax.eval_shape(jax.shard_map(self.piece, out_specs=stacked, **options), *operands)
         specs = results, [spec for _, spec in self.kept]
-        return jax.shard_map(self.piece, out_specs=specs, **options)(*operands)
+        values, kept = jax.shard_map(self.piece, out_specs=specs, **options)(*operands)
+        self.types = [jax.typeof(x) for x in values]
+        return values, kept
 
     def backward(self, operands: Sequence, kept: list, cotangents: list) -> list:
         """Returns the operands' cotangents."""
@@ -107,7 +110,8 @@ class Shards:
         specs = [spec for _, spec in self.kept], [self.out_specs[i] for i in present]
         wanted = [spec for spec, a in zip(self.in_specs, self.active, strict=True) if a]
         back = jax.shard_map(piece, in_specs=specs, out_specs=wanted, **self.options)
-        gradients = iter(back(kept, [cotangents[i] for i in present]))
+        given = [where_it_lives(cotangents[i], self.types[i]) for i in present]
+        gradients = iter(back(kept, given))
         return [next(gradients) if a else None for a in self.active]
 
     def gradients(self, found: list) -> list:
@@ -137,6 +141,12 @@ def shard_map(active: tuple[bool, ...], *, jaxpr: Any, **params: Any) -> Unit:
     shards = Shards(active, jaxpr, **params)
     moving = tuple(ct.is_differentiable(v.aval) for v in jaxpr.outvars)
     return Unit(shards.forward, shards.backward, (), moving)
+
+
+def where_it_lives(g: Any, aval: Any) -> Any:
+    """Returns a cotangent put where its value is, if that is part of the value's type."""
+    sharding = ct.placed(aval)
+    return g if sharding in (None, jax.typeof(g).sharding) else jax.sharding.reshard(g, sharding)
 
 
 def named(spec: PartitionSpec) -> set:
