@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from jax import lax
 
 from backprop_jax import rules as rules  # the book is filled on import
 from backprop_jax.arguments import (
@@ -195,7 +194,7 @@ def vjp(
 
 def one(value: Any) -> Any:
     """Returns the number one in the dtype of a scalar."""
-    return lax.full((), 1, jax.typeof(value).dtype)
+    return ct.filled(jax.typeof(value), 1)
 
 
 def wraps(fun: Callable, what: str) -> Callable[[Callable], Callable]:

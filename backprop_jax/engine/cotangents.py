@@ -39,9 +39,14 @@ def zeros(aval: Any) -> Any:
     """Returns the zero cotangent of a value of this type; `float0` if it can have no other."""
     if not is_differentiable(aval):
         return np.zeros(aval.shape, float0)
-    zero = lax.full(aval.shape, 0, aval.dtype, sharding=placed(aval))
+    return filled(aval, 0)
+
+
+def filled(aval: Any, number: int) -> Any:
+    """Returns an array of this type with a number in all places."""
+    array = lax.full(aval.shape, number, aval.dtype, sharding=placed(aval))
     axes = aval.manual_axis_type.varying  # of a mesh, within a shard_map
-    return lax.pcast(zero, tuple(axes), to="varying") if axes else zero
+    return lax.pcast(array, tuple(axes), to="varying") if axes else array
 
 
 def placed(aval: Any) -> Any:

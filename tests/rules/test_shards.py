@@ -79,6 +79,24 @@ def test_gradient_and_hessian(what, x64):
     np.testing.assert_allclose(hessian, slopes(gradient), rtol=1e-6, atol=1e-7)
 
 
+# fmt: off
+WITHIN: dict[str, Callable] = {
+    "a mean":     lambda x: jnp.mean(x**2),
+    "a quotient": lambda x: jnp.sum(x / (2 + x**2)),
+    "entropy":    lambda x: -jax.nn.log_softmax(x)[0],
+    "a loop":     lambda x: jnp.sum(loop(x)),
+    "summed":     lambda x: lax.psum(jnp.sum(x**3), "i"),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("what", WITHIN)
+def test_a_gradient_within(what, x64):
+    """One and zero vary along the axes of the mesh that the values vary along."""
+    gradients = [of_shards(m.grad(WITHIN[what]), ACROSS, ACROSS)(X) for m in (bp, jax)]
+    np.testing.assert_allclose(*gradients, rtol=1e-12)
+
+
 def test_a_value_is_put_elsewhere_on_a_mesh_of_explicit_axes(x64):
     mesh = Mesh(np.array(jax.devices()), ("i",), axis_types=(AxisType.Explicit,))
     with jax.set_mesh(mesh):
