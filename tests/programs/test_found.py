@@ -1,6 +1,7 @@
 """Programs that once went wrong, or that JAX gets wrong: each found among the generated ones."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -37,6 +38,10 @@ class Found(NamedTuple):
         """Returns the function and its arguments."""
         arguments = jax.tree.map(jnp.asarray, self.arguments)
         return functools.partial(self.function, ad), arguments
+
+    def source(self) -> str:
+        """Returns the program as Python."""
+        return inspect.getsource(self.function)
 
     def narrow(self) -> list[str]:
         """Returns the short dtypes that occur: none."""
