@@ -5,6 +5,7 @@ products   jvp, hvp, linear_transpose
 jacobians  jacrev, jacfwd, hessian
 rules      one rule for each primitive of `jax.lax`
 engine     a function runs on a tape, the tape is walked back
+partition  what is kept for the way back, and what is computed again
 check      is it right? ours, jax.grad's and a float64 evaluation side by side
 
 `checkpoint` and `remat` are JAX's own names: they mark a part of a program, and the rule for what

@@ -23,6 +23,7 @@ LAYERS = [
     {"version"},
     {"errors"},
     {"engine"},
+    {"partition"},
     {"rules"},
     {"arguments"},
     {"pullbacks"},

@@ -2,6 +2,5 @@
 
 Read in this order: `tape` (a function runs, its steps are written down), `reverse` (the steps are
 walked back), `cotangents` (what is added up on the way), `registry` (the words a rule is written
-in), `custom` (rules the user brought along), `residuals` (what a loop or a compiled function keeps
-for the way back).
+in), `custom` (rules the user brought along).
 """

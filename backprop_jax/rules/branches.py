@@ -8,7 +8,7 @@ from jax import lax
 
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.registry import Unit, structured
-from backprop_jax.engine.residuals import split
+from backprop_jax.partition.residuals import split
 
 
 def shared_places(kinds: Sequence[Sequence[Any]]) -> tuple[list, list[list[int]]]:

@@ -12,7 +12,7 @@ from jax.extend.core import ClosedJaxpr, primitives
 
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import Missing, Unit, missing, pullback, structured
-from backprop_jax.engine.residuals import split
+from backprop_jax.partition.residuals import split
 from backprop_jax.rules.functions import own_rule
 from backprop_jax.rules.models import primitive_of
 

@@ -16,8 +16,8 @@ from backprop_jax.engine.registry import (
     register,
     structured,
 )
-from backprop_jax.engine.residuals import split
 from backprop_jax.errors import MissingRule, message
+from backprop_jax.partition.residuals import split
 from backprop_jax.rules import matrices as m
 from backprop_jax.rules.matrices import product, solve_with
 from backprop_jax.rules.reductions import neighbour

@@ -9,8 +9,8 @@ from jax import lax
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import among, as_function, depending_on
 from backprop_jax.engine.registry import Unit, dear_to_recompute, structured
-from backprop_jax.engine.residuals import Split, split
 from backprop_jax.engine.sweep import sweep
+from backprop_jax.partition.residuals import Split, split
 
 
 def arities(params: dict) -> tuple[int, int]:

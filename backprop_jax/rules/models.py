@@ -8,7 +8,7 @@ from jax import lax
 from jax.extend.core import Primitive
 
 from backprop_jax.engine.registry import Unit, structured
-from backprop_jax.engine.residuals import split
+from backprop_jax.partition.residuals import split
 
 
 def reverse_of(

@@ -15,7 +15,7 @@ from jax import lax
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function, size_in_bytes
 from backprop_jax.engine.registry import Unit, dear_to_recompute, structured
-from backprop_jax.engine.residuals import Split, split
+from backprop_jax.partition.residuals import Split, split
 from backprop_jax.rules.loops import carried_activity
 
 #: As many places as fit in this, between the fewest and the most.

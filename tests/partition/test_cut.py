@@ -6,7 +6,7 @@ from collections.abc import Hashable
 import numpy as np
 import pytest
 
-from backprop_jax.engine.cut import minimum_cut
+from backprop_jax.partition.cut import minimum_cut
 
 Values = dict[Hashable, int]
 

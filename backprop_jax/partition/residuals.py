@@ -12,7 +12,6 @@ from typing import Any
 import jax
 
 from backprop_jax.engine import cotangents as ct
-from backprop_jax.engine.cut import INFINITE, minimum_cut
 from backprop_jax.engine.jaxprs import (
     among,
     as_function,
@@ -25,6 +24,7 @@ from backprop_jax.engine.jaxprs import (
 )
 from backprop_jax.engine.registry import Unit, dear
 from backprop_jax.engine.sweep import sweep
+from backprop_jax.partition.cut import INFINITE, minimum_cut
 
 
 @dataclasses.dataclass(frozen=True)
