@@ -1,5 +1,6 @@
 """Reading, cutting and running the equations of a jaxpr."""
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import jax
 import jax.ref as refs
 from jax.extend import source_info_util
-from jax.extend.core import Literal
+from jax.extend.core import Literal, take_current_trace
 
 
 def variables(atoms: Iterable) -> list:
@@ -63,53 +64,66 @@ def has_effects(equation: Any) -> bool:
 UNSEEN = jax.make_jaxpr(jax.jit(lambda x: refs.freeze(refs.new_ref(x))))(1.0).effects
 
 
-def evaluate(equations: Sequence, environment: dict, outputs: Sequence) -> list:
-    """Runs the equations and returns the outputs; `environment`, variable → value, grows."""
+def evaluate(equations: Sequence, environment: dict, outputs: Sequence, source: Any = None) -> list:
+    """Runs the equations and returns the outputs; `environment`, variable → value, grows.
 
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else environment[atom]
+    `source`: where all of them were written. Default: where each of them was.
+    """
+
+    def place(equation: Any) -> tuple:
+        own = equation.source_info
+        return equation.ctx, own.name_stack, (source or own).traceback
 
     names = source_info_util.current_name_stack()
-    for equation in equations:
-        source = equation.source_info
-        params = equation.primitive.get_bind_params(equation.params)
-        operands = [read(atom) for atom in equation.invars]
-        name_stack = names + source.name_stack
-        with (
-            source_info_util.user_context(source.traceback, name_stack=name_stack),
-            equation.ctx.manager,
-        ):
-            results = equation.primitive.bind(*operands, **params)
-        if not equation.primitive.multiple_results:
-            results = [results]
+    with take_current_trace() as trace:
+        for (context, stack, traceback), group in itertools.groupby(equations, place):
+            user = source_info_util.user_context(traceback, name_stack=names + stack)
+            with user, context.manager:
+                for equation in group:
+                    run_equation(trace, equation, environment)
+    return [read(atom, environment) for atom in outputs]
+
+
+def read(atom: Any, environment: dict) -> Any:
+    """Returns the value of a variable or a literal."""
+    return atom.val if type(atom) is Literal else environment[atom]
+
+
+def run_equation(trace: Any, equation: Any, environment: dict) -> None:
+    """Runs one equation on a trace."""
+    primitive = equation.primitive
+    operands = [read(atom, environment) for atom in equation.invars]
+    avals = [atom.aval for atom in equation.invars]
+    params = primitive.get_bind_params(equation.params)
+    results = primitive.bind_with_trace(trace, operands, avals, params)
+    if primitive.multiple_results:
         environment.update(zip(equation.outvars, results, strict=True))
-    return [read(atom) for atom in outputs]
+    else:
+        environment[equation.outvars[0]] = results
 
 
 def evaluate_in_place(closed: Any, operands: Sequence) -> list:
     """Runs a closed jaxpr as if its equations stood in the place of the call."""
-    jaxpr = closed.jaxpr
-    environment = dict(zip(jaxpr.constvars, closed.consts, strict=True))
-    environment.update(zip(jaxpr.invars, operands, strict=True))
-    for equation in jaxpr.eqns:
-        values = [a.val if isinstance(a, Literal) else environment[a] for a in equation.invars]
-        results = equation.primitive.bind(
-            *values, **equation.primitive.get_bind_params(equation.params)
-        )
-        if equation.primitive.multiple_results:
-            environment.update(zip(equation.outvars, results, strict=True))
-        else:
-            environment[equation.outvars[0]] = results
-    return [a.val if isinstance(a, Literal) else environment[a] for a in jaxpr.outvars]
+    environment = bound(closed, operands)
+    with take_current_trace() as trace:
+        for equation in closed.jaxpr.eqns:
+            run_equation(trace, equation, environment)
+    return [read(atom, environment) for atom in closed.jaxpr.outvars]
 
 
-def as_function(closed: Any) -> Callable:
-    """Returns a closed jaxpr as a function of its operands that returns a list."""
+def bound(closed: Any, operands: Sequence) -> dict:
+    """Returns the values a closed jaxpr starts from, by variable."""
+    environment = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
+    environment.update(zip(closed.jaxpr.invars, operands, strict=True))
+    return environment
+
+
+def as_function(closed: Any, source: Any = None) -> Callable:
+    """Returns a closed jaxpr as a function of its operands that returns a list; see `evaluate`."""
 
     def run(*operands: Any) -> list:
-        environment = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
-        environment.update(zip(closed.jaxpr.invars, operands, strict=True))
-        return evaluate(closed.jaxpr.eqns, environment, closed.jaxpr.outvars)
+        equations, outputs = closed.jaxpr.eqns, closed.jaxpr.outvars
+        return evaluate(equations, bound(closed, operands), outputs, source)
 
     return run
 

@@ -36,8 +36,8 @@ class Recorded(Tracer):
 
     __slots__ = ("slot", "value")
 
-    def __init__(self, tape: "Tape", value: Any, slot: int) -> None:
-        super().__init__(tape, jax.typeof(value))
+    def __init__(self, tape: "Tape", aval: Any, value: Any, slot: int) -> None:
+        super().__init__(tape, aval)
         self.value = value
         self.slot = slot
 
@@ -136,14 +136,18 @@ class Tape(Trace):
 
     def record(self, value: Any) -> Recorded:
         """Returns the value as one whose way is recorded from here on."""
-        self.slots += 1
-        return Recorded(self, value, self.slots - 1)
+        return self.record_as(jax.typeof(value), value)
+
+    def record_as(self, aval: Any, value: Any) -> Recorded:
+        """Returns the value, of this type, as one whose way is recorded from here on."""
+        self.slots = (slot := self.slots) + 1
+        return Recorded(self, aval, value, slot)
 
     def unwrap(self, tracers: Sequence) -> tuple[list, list[int | None]]:
         """Returns the values behind the tracers, and their slots: None for a constant."""
         values, slots = [], []
         for tracer in tracers:
-            if isinstance(tracer, Recorded) and tracer._trace is self:
+            if type(tracer) is Recorded and tracer._trace is self:
                 values.append(tracer.value)
                 slots.append(tracer.slot)
             else:
@@ -168,19 +172,20 @@ class Tape(Trace):
             aval = jax.typeof(result)
             out_avals.append(aval)
             if is_differentiable(aval) and (differentiable is None or differentiable[i]):
-                result = self.record(result)
+                result = self.record_as(aval, result)
                 out_slots.append(result.slot)
             else:
                 out_slots.append(None)
             outs.append(result)
-        if self.linear and all(slot is None for slot in out_slots):
-            raise NotLinear(self.linear)
-        if any(slot is not None for slot in out_slots):
-            avals = [jax.typeof(value) for value in values]
-            source = source_info_util.current()
-            self.nodes.append(
-                Node(primitive, params, rule, slots, out_slots, avals, out_avals, kept, source)
-            )
+        if is_empty(out_slots):
+            if self.linear:
+                raise NotLinear(self.linear)
+            return outs
+        avals = list(map(jax.typeof, values))
+        source = source_info_util.current()
+        self.nodes.append(
+            Node(primitive, params, rule, slots, out_slots, avals, out_avals, kept, source)
+        )
         return outs
 
     def process_primitive(self, primitive: Primitive, tracers: Sequence, params: dict, /) -> Any:
@@ -188,17 +193,16 @@ class Tape(Trace):
         if primitive in touching or (self.cells and any(self.made(x) for x in tracers)):
             return self.process_reference(primitive, tracers, params)
         values, slots = operands = self.unwrap(tracers)
-        if all(slot is None for slot in slots):
-            with set_current_trace(self.parent_trace):
-                return primitive.bind(*values, **params)
+        avals = list(map(jax.typeof, values))
+        if is_empty(slots):
+            return primitive.bind_with_trace(self.parent_trace, values, avals, params)
         rule = self.reading.rule(primitive)
         if type(rule) is Structured:
             outs = self.process_structured(primitive, rule, tracers, params)
             return outs if primitive.multiple_results else outs[0]
         if rule is None and primitive in doors:
             return doors[primitive](self, tracers, params)
-        with set_current_trace(self.parent_trace):
-            result = primitive.bind(*values, **params)
+        result = primitive.bind_with_trace(self.parent_trace, values, avals, params)
         if type(rule) is Constant:
             if self.linear:
                 raise NotLinear(self.linear)
@@ -263,7 +267,7 @@ class Tape(Trace):
         values, slots = operands = self.unwrap(tracers)
         with set_current_trace(self.parent_trace):
             results, kept = unit.forward(*values)
-        if all(slot is None for slot in slots):
+        if is_empty(slots):
             return results
         kept = Partial(unit.backward, [values[i] for i in unit.keeps], kept)
         return self.add(primitive, {}, custom.JVP, operands, results, kept, unit.moving)
@@ -281,7 +285,7 @@ class Tape(Trace):
         self.check_references(primitive, tracers)
         values, slots = operands = self.unwrap(tracers)
         with set_current_trace(self.parent_trace):
-            if all(slot is None for slot in slots):
+            if is_empty(slots):
                 params = {"subfuns": (fun, jvp), "symbolic_zeros": symbolic_zeros}
                 return primitive.bind(*values, **params)
         if self.linear:
@@ -312,7 +316,7 @@ class Tape(Trace):
         self.check_references(primitive, tracers)
         values, slots = operands = self.unwrap(tracers)
         with set_current_trace(self.parent_trace):
-            if all(slot is None for slot in slots):
+            if is_empty(slots):
                 params = {"subfuns": (fun, fwd, bwd), "out_trees": out_trees}
                 return primitive.bind(*values, **params, symbolic_zeros=symbolic_zeros)
             results, residuals = custom.run_fwd(fwd, values, slots, out_trees)
@@ -336,7 +340,7 @@ class Tape(Trace):
         operands.update(zip(closed.jaxpr.invars, tracers, strict=True))
         tracers = [operands[v] for v in equation.invars]
         values, slots = self.unwrap(tracers)
-        if all(slot is None for slot in slots):
+        if is_empty(slots):
             with set_current_trace(self.parent_trace):
                 return primitive.bind(*values, **primitive.get_bind_params(equation.params))
         rule = self.reading.rule(primitive)
@@ -354,6 +358,11 @@ class Tape(Trace):
         if isinstance(val, Recorded) and val._trace is self:
             return val
         return self.parent_trace.stage_value(val)
+
+
+def is_empty(slots: list) -> bool:
+    """Returns whether none of the values is recorded."""
+    return slots.count(None) == len(slots)
 
 
 def written_at(source: Any) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 from jax.experimental import io_callback
 from jax.extend.core import ClosedJaxpr, primitives
+from jax.extend.source_info_util import current
 
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import Missing, Unit, missing, pullback, structured
@@ -23,16 +24,19 @@ def inline_jit(params: dict) -> Callable | None:
     """Returns the function to run in the place of a `jit` that only groups equations.
 
     One that says where its values live or how to compile it stays whole, and one with its own rule.
+    What JAX itself would run in place, like `jax.numpy`'s functions, is written where it is called.
     """
-    placed = any(
-        item is not None and type(item).__name__ != "UnspecifiedValue"
-        for name in PLACEMENT
-        for item in params[name]
-    )
+    placed = any(map(says_where, map(params.__getitem__, PLACEMENT)))
     own = own_rule(params["name"], params["jaxpr"])
     if placed or params["compiler_options_kvs"] or own:
         return None
-    return as_function(params["jaxpr"])
+    return as_function(params["jaxpr"], current() if params["inline"] else None)
+
+
+@functools.lru_cache
+def says_where(places: tuple) -> bool:
+    """Returns whether an entry says where a value lives."""
+    return any(x is not None and type(x).__name__ != "UnspecifiedValue" for x in places)
 
 
 @structured(primitives.jit_p, inline_jit)
