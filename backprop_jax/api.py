@@ -26,6 +26,7 @@ from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.reading import AS_IT_STANDS, Reading
 from backprop_jax.engine.reverse import Pullback
 from backprop_jax.engine.sweep import sweep
+from backprop_jax.meshes import filled, of_cotangents
 from backprop_jax.pullbacks import VJP
 from backprop_jax.rules.strong import strong_zero
 
@@ -193,8 +194,8 @@ def vjp(
 
 
 def one(value: Any) -> Any:
-    """Returns the number one in the dtype of a scalar."""
-    return ct.filled(jax.typeof(value), 1)
+    """Returns the cotangent one of a scalar."""
+    return filled(of_cotangents(jax.typeof(value)), 1)
 
 
 def wraps(fun: Callable, what: str) -> Callable[[Callable], Callable]:

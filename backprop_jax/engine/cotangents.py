@@ -15,6 +15,8 @@ import numpy as np
 from jax import lax
 from jax.extend.core import primitives
 
+from backprop_jax.meshes import filled, of_cotangents
+
 float0 = jax.dtypes.float0
 
 
@@ -39,20 +41,7 @@ def zeros(aval: Any) -> Any:
     """Returns the zero cotangent of a value of this type; `float0` if it can have no other."""
     if not is_differentiable(aval):
         return np.zeros(aval.shape, float0)
-    return filled(aval, 0)
-
-
-def filled(aval: Any, number: int) -> Any:
-    """Returns an array of this type with a number in all places."""
-    array = lax.full(aval.shape, number, aval.dtype, sharding=placed(aval))
-    axes = aval.manual_axis_type.varying  # of a mesh, within a shard_map
-    return lax.pcast(array, tuple(axes), to="varying") if axes else array
-
-
-def placed(aval: Any) -> Any:
-    """Returns where values of this type live, if that is part of the type; else None."""
-    sharding = aval.sharding
-    return sharding if any(entry is not None for entry in sharding.spec.partitions) else None
+    return filled(of_cotangents(aval), 0)
 
 
 def weaken(gradient: Any, aval: Any) -> Any:

@@ -24,6 +24,7 @@ from backprop_jax.engine.jaxprs import (
 )
 from backprop_jax.engine.registry import Unit, dear
 from backprop_jax.engine.sweep import sweep
+from backprop_jax.meshes import of_cotangents
 from backprop_jax.partition.cut import INFINITE, minimum_cut
 
 
@@ -155,9 +156,7 @@ def trace_joint(jaxpr: Any, active: tuple[bool, ...]) -> tuple[Any, list[bool], 
         given[:] = [gradient is not None for gradient in gradients]
         return results, [gradient for gradient in gradients if gradient is not None]
 
-    cotangents = [
-        aval.update(weak_type=False) for aval in jaxpr.out_avals if ct.is_differentiable(aval)
-    ]
+    cotangents = [of_cotangents(aval) for aval in jaxpr.out_avals if ct.is_differentiable(aval)]
     return jax.make_jaxpr(joint)(list(jaxpr.in_avals), cotangents), moving, given
 
 

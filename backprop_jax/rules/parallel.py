@@ -10,8 +10,10 @@ import jax
 import numpy as np
 from jax import lax
 from jax.extend.core import primitives
+from jax.sharding import reshard
 
 from backprop_jax.engine.registry import linear, pullback
+from backprop_jax.meshes import of_cotangents
 from backprop_jax.rules.reductions import spread
 
 # It has no public name.
@@ -26,7 +28,7 @@ reduce_scatter_p = (
 explicit = jax.sharding.AbstractMesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Explicit,))
 spread_out = jax.NamedSharding(explicit, jax.P("i"))
 reshard_p = (
-    jax.make_jaxpr(lambda x: jax.sharding.reshard(x, spread_out))(np.zeros(1)).eqns[0].primitive
+    jax.make_jaxpr(lambda x: reshard(x, spread_out))(np.zeros(1)).eqns[0].primitive
 )
 
 
@@ -133,7 +135,7 @@ linear(lax.all_to_all_p,                exchange_back)
 pullback(lax.pmax_p)(shared_extremum)
 pullback(lax.pmin_p)(shared_extremum)
 linear(primitives.sharding_constraint_p, constrained)
-linear(reshard_p,                       lambda g, x: jax.sharding.reshard(g, x.sharding))
+linear(reshard_p,                       lambda g, x: reshard(g, of_cotangents(x).sharding))
 # fmt: on
 
 

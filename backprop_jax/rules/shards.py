@@ -24,23 +24,70 @@ from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import Unit, dear_to_recompute, linear, structured
 from backprop_jax.engine.sweep import sweep
+from backprop_jax.meshes import of_cotangents, opposite, put
 
 
-def sum_over(axis_name: str) -> Callable:
-    """Returns a function of a value that all have: it is made to vary along an axis and summed."""
-    return lambda x: lax.psum(lax.pcast(x, axis_name, to="varying"), axis_name)
+def in_turn(x: Any) -> Any:
+    """Returns a value that all have, after every change of what its type says of an axis."""
+    varying = lax.pcast(x, "i", to="varying")
+    gathered = lax.all_gather(varying, "i", tiled=True, to="reduced")
+    unreduced = lax.pcast(lax.pcast(gathered, "i", to="varying"), "i", to="unreduced")
+    varying = lax.psum(lax.psum_scatter(unreduced, "i", tiled=True), "i")
+    unreduced = lax.pcast(lax.pcast(varying, "i", to="varying"), "i", to="unreduced")
+    reduced = lax.pcast(lax.psum(unreduced, "i"), "i", to="reduced")
+    return lax.all_gather(lax.pcast(reduced, "i", to="varying"), "i", tiled=True, to="invarying")
 
 
 # None of these has a public name.
-mesh = AbstractMesh((1,), ("i",), axis_types=(AxisType.Auto,))
-same = PartitionSpec()
-summed = jax.shard_map(sum_over("i"), mesh=mesh, in_specs=same, out_specs=same)
-(equation,) = jax.make_jaxpr(summed)(1.0).eqns
+mesh = AbstractMesh((1,), ("i",), axis_types=(AxisType.Explicit,))
+changed = jax.shard_map(in_turn, mesh=mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec())
+(equation,) = jax.make_jaxpr(changed)(np.zeros(1)).eqns
 shard_map_p = equation.primitive
-pvary_p, psum_invariant_p = (inner.primitive for inner in equation.params["jaxpr"].eqns)
+(
+    pvary_p,
+    all_gather_reduced_p,
+    reduced_vary_p,
+    vary_unreduced_p,
+    unreduced_reduce_scatter_p,
+    psum_invariant_p,
+    unreduced_psum_p,
+    preduced_p,
+    all_gather_invariant_p,
+) = dict.fromkeys(inner.primitive for inner in equation.params["jaxpr"].eqns)
 
-linear(pvary_p, lambda g, *, axes: lax.psum(g, axes))
-linear(psum_invariant_p, lambda g, *, axes: lax.pcast(g, axes, to="varying"))
+
+def scattered(g: Any, *, all_gather_dimension: int, axis_name: Any, tiled: bool) -> Any:
+    """Returns this device's piece of the sum."""
+    return lax.psum_scatter(g, axis_name, scatter_dimension=all_gather_dimension, tiled=tiled)
+
+
+def gathered(g: Any, *, scatter_dimension: int, axis_name: Any, tiled: bool) -> Any:
+    """Returns the pieces of all devices, together."""
+    return lax.all_gather(g, axis_name, axis=scatter_dimension, tiled=tiled, to="reduced")
+
+
+def own_piece(g: Any, x: Any, *, all_gather_dimension: int, axis_name: Any, tiled: bool) -> Any:
+    """Returns this device's piece of what all have."""
+    axis, index = all_gather_dimension, lax.axis_index(axis_name)
+    g = lax.pcast(g, axis_name, to="varying")
+    if not tiled:
+        return lax.dynamic_index_in_dim(g, index, axis, keepdims=False)
+    return lax.dynamic_slice_in_dim(g, index * x.shape[axis], x.shape[axis], axis)
+
+
+# fmt: off
+# -- of the type alone: to and fro, the values as they are or summed ------------------------
+linear(pvary_p,                     lambda g, *, axes: lax.psum(g, axes))
+linear(psum_invariant_p,            lambda g, *, axes: lax.pcast(g, axes, to="varying"))
+linear(preduced_p,                  lambda g, *, axes: lax.psum(g, axes))
+linear(unreduced_psum_p,            lambda g, *, axes: lax.pcast(g, axes, to="reduced"))
+linear(vary_unreduced_p,            lambda g, *, axes: lax.pcast(g, axes, to="varying"))
+linear(reduced_vary_p,              lambda g, *, axes: lax.pcast(g, axes, to="unreduced"))
+# -- of pieces: put together, and taken apart -------------------------------------------------
+linear(all_gather_reduced_p,        scattered)
+linear(unreduced_reduce_scatter_p,  gathered)
+linear(all_gather_invariant_p,      own_piece)
+# fmt: on
 
 
 class Shards:
@@ -61,16 +108,24 @@ class Shards:
         self.axes = tuple(name for name in mesh.axis_names if name in newly_manual_axes)
         self.options = {"mesh": mesh, "axis_names": newly_manual_axes, "check_vma": check_vma}
         self.function = as_function(ClosedJaxpr(jaxpr, ()))
-        self.kept: list[tuple] = []  # of every value kept its shape and spec
+        self.kept: list[tuple] = []  # of every value kept its shape, spec, and place at hand
         self.tree: Any = None
         self.types: list = []  # of the results
 
     def piece(self, *operands: Any) -> tuple[list, list]:
-        """Runs one piece, and takes down what of it is kept."""
+        """Runs one piece, and takes down what of it is kept. Operands and results are at hand."""
         results, pullback = sweep(self.results, operands, self.active)
         kept, self.tree = jax.tree.flatten(pullback)
-        self.kept = [(np.shape(x), self.spec_of(x)) for x in kept]
-        return results, [lax.broadcast(x, (1,)) if np.ndim(x) == 0 else x for x in kept]
+        places = {id(x): i for i, x in enumerate([*results, *operands])}
+        specs = [*self.out_specs, *self.in_specs]
+        self.kept, stored = [], []
+        for x in kept:
+            place = places.get(id(x))
+            spec = self.spec_of(x) if place is None else specs[place]
+            self.kept.append((np.shape(x), spec, place))
+            if place is None:
+                stored.append(lax.broadcast(x, (1,)) if np.ndim(x) == 0 and named(spec) else x)
+        return results, stored
 
     def results(self, *operands: Any) -> list:
         """Returns the results of a piece, made to vary along all axes that their specs name."""
@@ -80,20 +135,29 @@ class Shards:
     def spec_of(self, x: Any) -> PartitionSpec:
         """Returns how the pieces of a kept value are put together; if all have the same, as one."""
         if not self.typed:
-            return PartitionSpec(self.axes)
-        varying = jax.typeof(x).manual_axis_type.varying
-        return PartitionSpec(tuple(name for name in self.axes if name in varying) or None)
+            return PartitionSpec(self.differing() or None)
+        kind, new = jax.typeof(x).manual_axis_type, set(self.axes)
+        along = tuple(name for name in self.axes if name in kind.varying)
+        sums = {"unreduced": kind.unreduced & new, "reduced": kind.reduced & new}
+        return PartitionSpec(along or None, **sums) if np.ndim(x) or along else PartitionSpec(**sums)
+
+    def differing(self) -> tuple:
+        """Returns the axes that devices may differ along: an operand does, or they are asked."""
+        asked = {getattr(effect, "name", None) for effect in self.jaxpr.effects}
+        told = asked.union(*map(named, self.in_specs))
+        return tuple(name for name in self.axes if name in told)
 
     def forward(self, *operands: Any) -> tuple[list, list]:
         """Returns the results and what is kept. What that will be is known when it has run once."""
         options = {"in_specs": self.in_specs, **self.options}
         results = list(self.out_specs)
-        stacked = results, PartitionSpec(self.axes)
-        jax.eval_shape(jax.shard_map(self.piece, out_specs=stacked, **options), *operands)
-        specs = results, [spec for _, spec in self.kept]
-        values, kept = jax.shard_map(self.piece, out_specs=specs, **options)(*operands)
+        first = jax.shard_map(lambda *x: self.piece(*x)[0], out_specs=results, **options)
+        jax.eval_shape(first, *operands)
+        specs = results, [spec for _, spec, place in self.kept if place is None]
+        values, stored = jax.shard_map(self.piece, out_specs=specs, **options)(*operands)
         self.types = [jax.typeof(x) for x in values]
-        return values, kept
+        rest, at_hand = iter(stored), [*values, *operands]
+        return values, [next(rest) if i is None else at_hand[i] for _, _, i in self.kept]
 
     def backward(self, operands: Sequence, kept: list, cotangents: list) -> list:
         """Returns the operands' cotangents."""
@@ -101,16 +165,16 @@ class Shards:
         present = [i for i, g in enumerate(cotangents) if g is not None]
 
         def piece(kept: list, given: list) -> list:
-            kept = [lax.reshape(x, shape) for x, (shape, _) in zip(kept, self.kept, strict=True)]
+            kept = [lax.reshape(x, shape) for x, (shape, *_) in zip(kept, self.kept, strict=True)]
             g: list = [None] * len(cotangents)
             for i, h in zip(present, given, strict=True):
                 g[i] = h if self.typed else h / self.sharing(self.out_specs[i])
             return self.gradients(jax.tree.unflatten(self.tree, kept)(g))
 
-        specs = [spec for _, spec in self.kept], [self.out_specs[i] for i in present]
-        wanted = [spec for spec, a in zip(self.in_specs, self.active, strict=True) if a]
+        specs = [spec for _, spec, _ in self.kept], [opposite(self.out_specs[i]) for i in present]
+        wanted = [opposite(s) for s, a in zip(self.in_specs, self.active, strict=True) if a]
         back = jax.shard_map(piece, in_specs=specs, out_specs=wanted, **self.options)
-        given = [where_it_lives(cotangents[i], self.types[i]) for i in present]
+        given = [put(cotangents[i], of_cotangents(self.types[i])) for i in present]
         gradients = iter(back(kept, given))
         return [next(gradients) if a else None for a in self.active]
 
@@ -128,7 +192,8 @@ class Shards:
 
     def left_out(self, spec: PartitionSpec) -> tuple:
         """Returns the axes of the mesh along which a spec says that all have the same."""
-        return tuple(name for name in self.axes if name not in named(spec))
+        told = named(spec) | spec.unreduced | spec.reduced
+        return tuple(name for name in self.axes if name not in told)
 
     def sharing(self, spec: PartitionSpec) -> int:
         """Returns how many devices have the same."""
@@ -141,12 +206,6 @@ def shard_map(active: tuple[bool, ...], *, jaxpr: Any, **params: Any) -> Unit:
     shards = Shards(active, jaxpr, **params)
     moving = tuple(ct.is_differentiable(v.aval) for v in jaxpr.outvars)
     return Unit(shards.forward, shards.backward, (), moving)
-
-
-def where_it_lives(g: Any, aval: Any) -> Any:
-    """Returns a cotangent put where its value is, if that is part of the value's type."""
-    sharding = ct.placed(aval)
-    return g if sharding in (None, jax.typeof(g).sharding) else jax.sharding.reshard(g, sharding)
 
 
 def named(spec: PartitionSpec) -> set:

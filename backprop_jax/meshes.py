@@ -1,0 +1,54 @@
+"""What the type of an array says of the devices of a mesh, and what that of its cotangent says.
+
+Along an axis of the mesh a value may *vary*, and its cotangent then does. It may be a sum whose
+terms lie with the devices: it is *unreduced*. All terms have the same cotangent, that of the sum,
+which is *reduced*: one value that all have, and that each may use by itself. So the cotangent of a
+reduced value is unreduced: the sum of what comes of each use.
+"""
+
+from typing import Any
+
+import jax
+from jax import lax
+
+
+def of_cotangents(aval: Any) -> Any:
+    """Returns the type of the cotangents of values of this type."""
+    kind, spec = aval.manual_axis_type, aval.sharding.spec
+    if kind.unreduced or kind.reduced or spec.unreduced or spec.reduced:
+        kind = kind.update(unreduced=kind.reduced, reduced=kind.unreduced)
+        sharding = aval.sharding.update(spec=opposite(spec))
+        aval = aval.update(manual_axis_type=kind, sharding=sharding)
+    return aval.update(weak_type=False)
+
+
+def opposite(spec: jax.P) -> jax.P:
+    """Returns where the cotangents of values live that live there."""
+    return jax.P(*spec.partitions, unreduced=spec.reduced, reduced=spec.unreduced)
+
+
+def placed(aval: Any) -> Any:
+    """Returns where values of this type live, if that is part of the type; else None."""
+    spec = aval.sharding.spec
+    told = spec.unreduced or spec.reduced or any(entry is not None for entry in spec.partitions)
+    return aval.sharding if told else None
+
+
+def filled(aval: Any, number: int) -> Any:
+    """Returns an array of this type with a number in all places."""
+    sharding, kind = placed(aval), aval.manual_axis_type
+    plain = sharding and sharding.update(spec=jax.P(*sharding.spec.partitions))
+    array = lax.full(aval.shape, number, aval.dtype, sharding=plain)
+    if sharding != plain:
+        array = jax.sharding.reshard(array, sharding)
+    if kind.unreduced:  # all terms are equal
+        array = array / lax.axis_size(tuple(kind.unreduced))
+    array = lax.pcast(array, tuple(kind.varying | kind.unreduced), to="varying")
+    array = lax.pcast(array, tuple(kind.unreduced), to="unreduced")
+    return lax.pcast(array, tuple(kind.reduced), to="reduced")
+
+
+def put(x: Any, aval: Any) -> Any:
+    """Returns an array put where values of this type live, if that is part of the type."""
+    sharding = placed(aval)
+    return x if sharding in (None, jax.typeof(x).sharding) else jax.sharding.reshard(x, sharding)
