@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 from jax import lax
+from jax.sharding import AxisType
 
 
 def of_cotangents(aval: Any) -> Any:
@@ -48,7 +49,15 @@ def filled(aval: Any, number: int) -> Any:
     return lax.pcast(array, tuple(kind.reduced), to="reduced")
 
 
-def put(x: Any, aval: Any) -> Any:
-    """Returns an array put where values of this type live, if that is part of the type."""
-    sharding = placed(aval)
-    return x if sharding in (None, jax.typeof(x).sharding) else jax.sharding.reshard(x, sharding)
+def explicit(aval: Any) -> bool:
+    """Returns whether it is part of the type where values of this type live."""
+    return AxisType.Explicit in aval.sharding.mesh.axis_types
+
+
+def put(g: Any, aval: Any) -> Any:
+    """Returns a cotangent of a value of this type put where it lives, if types say so."""
+    if not explicit(aval):
+        return g
+    wanted = of_cotangents(aval)
+    there = placed(wanted) == placed(jax.typeof(g))
+    return g if there else jax.sharding.reshard(g, wanted.sharding)

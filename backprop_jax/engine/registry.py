@@ -214,7 +214,9 @@ def build_unit(
     del default
     with reading.in_force():
         unit = build(active, **dict(params))
-    return unit, unit._replace(forward=jax.jit(unit.forward), backward=jax.jit(unit.backward))
+    return unit, unit._replace(
+        forward=jax.jit(unit.forward), backward=jax.jit(unit.backward, inline=True)
+    )
 
 
 class Constant(NamedTuple):

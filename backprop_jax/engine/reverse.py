@@ -11,6 +11,7 @@ from jax.interpreters import batching, mlir
 
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.errors import MissingRule
+from backprop_jax.meshes import put
 
 
 @jax.tree_util.register_pytree_node_class
@@ -88,8 +89,11 @@ def reverse(
                 if not postpone:
                     raise
                 gradients = postponed(error, node, cotangents)
-            for slot, gradient in zip(node.operands, gradients, strict=True):
+            for slot, gradient, aval in zip(
+                node.operands, gradients, node.operand_avals, strict=True
+            ):
                 if slot is not None and gradient is not None:
+                    gradient = put(gradient, aval)
                     pending[slot] = ct.add(pending[slot], gradient) if slot in pending else gradient
     return pending
 

@@ -27,9 +27,7 @@ reduce_scatter_p = (
 # Where a value lives is part of its type on a mesh of explicit axes.
 explicit = jax.sharding.AbstractMesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Explicit,))
 spread_out = jax.NamedSharding(explicit, jax.P("i"))
-reshard_p = (
-    jax.make_jaxpr(lambda x: reshard(x, spread_out))(np.zeros(1)).eqns[0].primitive
-)
+reshard_p = jax.make_jaxpr(lambda x: reshard(x, spread_out))(np.zeros(1)).eqns[0].primitive
 
 
 def sum_again(g: Any, x: Any, *, axes: tuple, axis_index_groups: Any) -> Any:
@@ -113,6 +111,14 @@ def exchange_back(
     )
 
 
+def put_back(g: Any, x: Any) -> Any:
+    """Returns g where the value was; where that was on no mesh, all of it on every device."""
+    sharding = of_cotangents(x).sharding
+    return reshard(
+        g, jax.typeof(g).sharding.update(spec=jax.P()) if sharding.mesh.empty else sharding
+    )
+
+
 def constrained(
     g: Any, *, sharding: Any, layout: Any, context_mesh: Any, unconstrained_dims: Any
 ) -> Any:
@@ -135,7 +141,7 @@ linear(lax.all_to_all_p,                exchange_back)
 pullback(lax.pmax_p)(shared_extremum)
 pullback(lax.pmin_p)(shared_extremum)
 linear(primitives.sharding_constraint_p, constrained)
-linear(reshard_p,                       lambda g, x: reshard(g, of_cotangents(x).sharding))
+linear(reshard_p,                       put_back)
 # fmt: on
 
 

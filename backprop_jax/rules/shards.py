@@ -11,7 +11,7 @@ equally among them, that of an operand is the sum over all.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -24,7 +24,7 @@ from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import Unit, dear_to_recompute, linear, structured
 from backprop_jax.engine.sweep import sweep
-from backprop_jax.meshes import of_cotangents, opposite, put
+from backprop_jax.meshes import opposite, put
 
 
 def in_turn(x: Any) -> Any:
@@ -105,12 +105,24 @@ class Shards:
     ) -> None:
         self.active, self.jaxpr, self.mesh = active, jaxpr, mesh
         self.in_specs, self.out_specs, self.typed = in_specs, out_specs, check_vma
-        self.axes = tuple(name for name in mesh.axis_names if name in newly_manual_axes)
+        self.axes = self.in_play(newly_manual_axes)
         self.options = {"mesh": mesh, "axis_names": newly_manual_axes, "check_vma": check_vma}
         self.function = as_function(ClosedJaxpr(jaxpr, ()))
         self.kept: list[tuple] = []  # of every value kept its shape, spec, and place at hand
         self.tree: Any = None
         self.types: list = []  # of the results
+
+    def in_play(self, axes: frozenset) -> tuple:
+        """Returns the axes that devices may differ along: a spec names them or they are asked for.
+
+        Types say so of each value. Without them, along any other axis all is the same: a value, and
+        its cotangent. `vmap` may be using that axis, unseen, for instances of the whole.
+        """
+        told = {getattr(effect, "name", None) for effect in self.jaxpr.effects}
+        told = told.union(*map(named, (*self.in_specs, *self.out_specs)))
+        return tuple(
+            name for name in self.mesh.axis_names if name in axes and (self.typed or name in told)
+        )
 
     def piece(self, *operands: Any) -> tuple[list, list]:
         """Runs one piece, and takes down what of it is kept. Operands and results are at hand."""
@@ -135,17 +147,13 @@ class Shards:
     def spec_of(self, x: Any) -> PartitionSpec:
         """Returns how the pieces of a kept value are put together; if all have the same, as one."""
         if not self.typed:
-            return PartitionSpec(self.differing() or None)
+            return PartitionSpec(self.axes or None)
         kind, new = jax.typeof(x).manual_axis_type, set(self.axes)
         along = tuple(name for name in self.axes if name in kind.varying)
         sums = {"unreduced": kind.unreduced & new, "reduced": kind.reduced & new}
-        return PartitionSpec(along or None, **sums) if np.ndim(x) or along else PartitionSpec(**sums)
-
-    def differing(self) -> tuple:
-        """Returns the axes that devices may differ along: an operand does, or they are asked."""
-        asked = {getattr(effect, "name", None) for effect in self.jaxpr.effects}
-        told = asked.union(*map(named, self.in_specs))
-        return tuple(name for name in self.axes if name in told)
+        return (
+            PartitionSpec(along or None, **sums) if np.ndim(x) or along else PartitionSpec(**sums)
+        )
 
     def forward(self, *operands: Any) -> tuple[list, list]:
         """Returns the results and what is kept. What that will be is known when it has run once."""
@@ -165,7 +173,7 @@ class Shards:
         present = [i for i, g in enumerate(cotangents) if g is not None]
 
         def piece(kept: list, given: list) -> list:
-            kept = [lax.reshape(x, shape) for x, (shape, *_) in zip(kept, self.kept, strict=True)]
+            kept = [in_shape(x, shape) for x, (shape, *_) in zip(kept, self.kept, strict=True)]
             g: list = [None] * len(cotangents)
             for i, h in zip(present, given, strict=True):
                 g[i] = h if self.typed else h / self.sharing(self.out_specs[i])
@@ -174,7 +182,7 @@ class Shards:
         specs = [spec for _, spec, _ in self.kept], [opposite(self.out_specs[i]) for i in present]
         wanted = [opposite(s) for s, a in zip(self.in_specs, self.active, strict=True) if a]
         back = jax.shard_map(piece, in_specs=specs, out_specs=wanted, **self.options)
-        given = [put(cotangents[i], of_cotangents(self.types[i])) for i in present]
+        given = [put(cotangents[i], self.types[i]) for i in present]
         gradients = iter(back(kept, given))
         return [next(gradients) if a else None for a in self.active]
 
@@ -206,6 +214,11 @@ def shard_map(active: tuple[bool, ...], *, jaxpr: Any, **params: Any) -> Unit:
     shards = Shards(active, jaxpr, **params)
     moving = tuple(ct.is_differentiable(v.aval) for v in jaxpr.outvars)
     return Unit(shards.forward, shards.backward, (), moving)
+
+
+def in_shape(x: Any, shape: tuple) -> Any:
+    """Returns an array in this shape."""
+    return x if x.shape == shape else lax.reshape(x, shape)
 
 
 def named(spec: PartitionSpec) -> set:

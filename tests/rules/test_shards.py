@@ -21,15 +21,29 @@ ACROSS, EVERYWHERE = PartitionSpec("i"), PartitionSpec()
 
 
 #: What is tried here and not in the table of cases.
-OF_SHARDS = {"shard_map", "pvary", "psum_invariant", "reshard"}
+OF_SHARDS = {
+    "shard_map",
+    "reshard",
+    *("pvary", "psum_invariant", "preduced", "unreduced_psum"),
+    *("reduced_vary_cast", "vary_unreduced_cast", "reduced_vary_cast_p", "vary_unreduced_cast_p"),
+    *("all_gather_reduced", "unreduced_reduce_scatter", "all_gather_invariant"),
+}
 
 
-def of_shards(fun: Callable, in_specs: Any, out_specs: Any, check_vma: bool = True) -> Callable:
+def of_shards(
+    fun: Callable, in_specs: Any, out_specs: Any, check_vma: bool = True, kind: Any = AxisType.Auto
+) -> Callable:
     """Returns `fun` run on the pieces, one on each device."""
-    mesh = Mesh(np.array(jax.devices()), ("i",), axis_types=(AxisType.Auto,))
+    mesh = Mesh(np.array(jax.devices()), ("i",), axis_types=(kind,))
     return jax.shard_map(
         fun, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=check_vma
     )
+
+
+def explicit(fun: Callable, in_specs: Any, out_specs: Any) -> Callable:
+    """Returns the same on a mesh of explicit axes, where specs may speak of sums."""
+    mapped = of_shards(fun, in_specs, out_specs, kind=AxisType.Explicit)
+    return lambda *operands: mapped(*jax.sharding.reshard(operands, in_specs))
 
 
 def loop(x: Any) -> Any:
@@ -59,6 +73,8 @@ FUNCTIONS: dict[str, Callable] = {
     "a branch":          lambda x: of_shards(branch, ACROSS, ACROSS)(x),
     "a compiled one":    lambda x: of_shards(jax.jit(lambda x: lax.psum(x, "i") * x), ACROSS, ACROSS)(x),
     "closes over":       closed_over,
+    "gathered, one for all":    lambda x: of_shards(lambda x: lax.all_gather(x**2, "i", tiled=True, to="invarying") ** 2, ACROSS, EVERYWHERE)(x),
+    "stacked, one for all":     lambda x: of_shards(lambda x: lax.all_gather(x**2, "i", axis=1, to="invarying") ** 2, ACROSS, EVERYWHERE)(x),
 }
 # fmt: on
 
@@ -105,6 +121,82 @@ def test_a_value_is_put_elsewhere_on_a_mesh_of_explicit_axes(x64):
         for gradient in (bp.grad(fun), jax.jit(bp.grad(fun))):
             np.testing.assert_allclose(gradient(x), np.cos(X), rtol=1e-12)
             assert jax.typeof(gradient(x)) == jax.typeof(x)
+
+
+# fmt: off
+TERM, REDUCED = PartitionSpec(unreduced={"i"}), PartitionSpec(reduced={"i"})
+SUMS: dict[str, Callable] = {
+    "gathered":   lambda x: explicit(lambda x: lax.pcast(jnp.sin(lax.all_gather(x**2, "i", tiled=True, to="reduced")), "i", to="varying").sum() * x, (ACROSS,), ACROSS)(x),
+    "all have":   lambda x: explicit(lambda x, w: jnp.sin(lax.pcast(jnp.sin(lax.pcast(w, "i", to="reduced")), "i", to="varying")).sum() * x, (ACROSS, EVERYWHERE), ACROSS)(x, x),
+    "summed":     lambda x: explicit(lambda x: lax.psum(jnp.reshape(lax.pcast(x**3, "i", to="unreduced"), (2, -1)), "i"), (ACROSS,), EVERYWHERE)(x),
+    "scattered":  lambda x: explicit(lambda x: lax.psum_scatter(lax.pcast(lax.pcast(jnp.sin(x), "i", to="varying"), "i", to="unreduced"), "i", tiled=True), (EVERYWHERE,), ACROSS)(x),
+    "in and out": lambda x: explicit(lambda x: lax.psum(x, "i") ** 2, (TERM,), EVERYWHERE)(explicit(lambda x: lax.pcast(jnp.sin(x), "i", to="unreduced"), (ACROSS,), TERM)(x)),
+    "of a map":   lambda x: explicit(lambda x, w: x * lax.pcast(w * w, "i", to="varying").sum(), (ACROSS, REDUCED), ACROSS)(x, jnp.sin(x)),
+}
+# fmt: on
+
+#: Their second derivative changes the sign of a sum of terms, and that JAX does not do.
+ONCE = {"gathered", "all have"}
+
+#: JAX compiles no map on one device whose result is a sum of terms.
+among_several = pytest.mark.skipif(len(jax.devices()) == 1, reason="one device has one term")
+
+
+@among_several
+@pytest.mark.parametrize("what", SUMS)
+def test_sums_of_terms_and_reduced_values(what, x64):
+    """Those have reduced cotangents, and these have sums of terms. JAX batches none of them."""
+    mesh = Mesh(np.array(jax.devices()), ("i",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        loss = lambda x: jnp.sum(jnp.cos(SUMS[what](x)))  # noqa: E731
+        turned = lambda x: jnp.sum(jnp.sin(jax.jit(bp.grad(loss))(x)))  # noqa: E731
+        for fun in (loss, turned) if what not in ONCE else (loss,):
+            gradient = jax.jit(bp.grad(fun))(X)
+            np.testing.assert_allclose(gradient, slopes(jax.jit(fun)), rtol=1e-6, atol=1e-7)
+
+
+@among_several
+def test_where_the_cotangents_of_a_sum_live(x64):
+    mesh = Mesh(np.array(jax.devices()), ("i",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        reduced = jax.sharding.reshard(X, REDUCED)
+        squared = explicit(lambda x: lax.pcast(x, "i", to="varying") ** 2, (REDUCED,), ACROSS)
+        gradient = jax.jit(bp.grad(lambda x: jnp.sum(squared(x))))(reduced)
+        assert jax.typeof(gradient).sharding.spec.unreduced == {"i"}
+        whole = jax.sharding.reshard(gradient, PartitionSpec(None))
+        np.testing.assert_allclose(whole, 2 * X * len(jax.devices()), rtol=1e-12)
+
+
+# fmt: off
+MAPPED: dict[str, tuple] = {
+    "one for all": (lambda x: jnp.sin(jnp.sum(x)), EVERYWHERE),
+    "a sum":       (lambda x: lax.psum(x, "i") ** 2, ACROSS),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("what", MAPPED)
+def test_vmap_may_use_an_axis_of_the_mesh(what, x64):
+    """Nothing is summed along an axis that the mapped function does not speak of."""
+    fun, out_specs = MAPPED[what]
+    devices = np.array(jax.devices())
+    devices = devices.reshape(-1, min(2, len(devices)))
+    mesh = Mesh(devices, ("j", "i"), axis_types=(AxisType.Auto,) * 2)
+    options = {"in_specs": ACROSS, "out_specs": out_specs, "check_vma": False}
+    gradient = bp.grad(lambda x: jnp.sum(jax.shard_map(fun, mesh=mesh, **options)(x)))
+    x = X.reshape(4, 2)
+    expected = [gradient(row) for row in x]
+    for name in ("j", None):
+        found = jax.vmap(gradient, spmd_axis_name=name)(x)
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_what_is_at_hand_is_not_stored_again():
+    """The map returns its result; that is kept, and no copy of it."""
+    fun = of_shards(lax.exp, ACROSS, ACROSS)
+    jaxpr = jax.make_jaxpr(bp.grad(lambda x: fun(x).sum()))(X)
+    forward, *_ = jaxpr.eqns
+    assert len(forward.outvars) == 1
 
 
 @pytest.mark.slow

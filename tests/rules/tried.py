@@ -9,6 +9,7 @@ from backprop_jax.check import coverage
 from tests.rules.case import Case
 from tests.rules.cases import CASES
 from tests.rules.test_parallel import COLLECTIVE
+from tests.rules.test_shards import OF_SHARDS
 
 
 def orders(case: Case) -> int:
@@ -35,7 +36,7 @@ def tried() -> dict[str, dict]:
     for name in sorted({case.primitive for case in CASES}):
         cases = [case for case in CASES if case.primitive == name]
         found[name] = {"orders": max(map(orders, cases)), "jax": jax_fails(cases)}
-    for name in ("shard_map", "pvary", "psum_invariant"):
+    for name in sorted(OF_SHARDS):
         found[name] = {"orders": 2, "jax": []}
     for name in ("pmax", "pmin"):
         found[name]["jax"] = ["no rule"]
