@@ -233,11 +233,13 @@ touching: set[Primitive] = set()
 dear: set[Primitive] = set()
 #: Primitives that bring their rule along: who runs one and writes it down, given the tape.
 doors: dict[Primitive, Callable[[Any, Sequence, dict], list]] = {}
+#: Primitives of libraries, by name: who tells the rule of one that is met for the first time.
+strangers: dict[str, Callable[[Primitive], Rule | None]] = {}
 
 
 def lookup(primitive: Primitive) -> Rule | None:
     """Returns the rule of a primitive, or None."""
-    return book.get(primitive)
+    return book.get(primitive) or strangers.get(primitive.name, book.get)(primitive)
 
 
 def register(primitive: Primitive, rule: Rule) -> None:

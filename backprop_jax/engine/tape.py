@@ -290,6 +290,8 @@ class Tape(Trace):
                 return primitive.bind(*values, **params)
         if self.linear:
             return self.process_call(primitive, fun, tracers, {})
+        if run := custom.functions.get(fun.debug_info.func_src_info):
+            return run(self, primitive, fun, jvp, tracers)
         return self.add_jvp(primitive, jvp, operands, symbolic_zeros)
 
     def add_jvp(

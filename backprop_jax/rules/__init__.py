@@ -8,6 +8,7 @@ from backprop_jax.rules import elementary as elementary
 from backprop_jax.rules import fft as fft
 from backprop_jax.rules import high as high
 from backprop_jax.rules import indexing as indexing
+from backprop_jax.rules import libraries as libraries
 from backprop_jax.rules import linalg as linalg
 from backprop_jax.rules import loops as loops
 from backprop_jax.rules import models as models

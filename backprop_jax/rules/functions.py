@@ -7,6 +7,7 @@ another one.
 """
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,8 +15,10 @@ import jax
 import jax.scipy.special
 import numpy as np
 from jax import lax
+from jax.extend.core import set_current_trace
 
-from backprop_jax.engine.cotangents import convert, fit
+from backprop_jax.engine.cotangents import convert, fit, instantiate, is_differentiable
+from backprop_jax.engine.custom import functions
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import Unit
 from backprop_jax.errors import MissingRule, message
@@ -23,10 +26,14 @@ from backprop_jax.rules.models import reverse_of
 
 
 class Known(NamedTuple):
-    """A function of JAX's and a formula for each operand: (g, operands, result) → cotangent."""
+    """A function of JAX's and a formula for each operand: (g, operands, result) → cotangent.
+
+    Operands come in the shape of the result, as numpy broadcasts them. None is the formula of one
+    that is not differentiable.
+    """
 
     function: Callable
-    formulas: tuple[Callable, ...]
+    formulas: tuple[Callable | None, ...]
 
 
 def leg(number: int) -> Callable:
@@ -45,9 +52,30 @@ def bessel_i1(g: Any, operands: Sequence, z: Any) -> Any:
     return g * (lax.exp(lax.abs(x)) * lax.bessel_i1e(x))
 
 
+def exponential_integral(g: Any, operands: Sequence, z: Any) -> Any:
+    """Returns -g E(n - 1, x), for n < 2 by (n - 1) E(n, x) + x E(n - 1, x) = exp(-x).
+
+    On jax 0.10 jax.grad has no second derivative.
+
+    Source: DLMF 8.19.13, 8.19.12.
+    """
+    n, x = (lax.convert_element_type(y, z.dtype) for y in operands)
+    rest = lax.select(n == 1, lax.full_like(z, 0), (1 - n) * z)
+    before = jax.scipy.special.expn(lax.max(n - 1, lax.full_like(n, 1)), x)
+    return -g * lax.select(n < 2, (lax.exp(-x) + rest) / x, before)
+
+
+def turn(g: Any, operands: Sequence, z: Any) -> Any:
+    """Returns the cotangent of x for z = sin πx²/2, cos πx²/2. JAX has kinks where x² is whole."""
+    (x,), (of_sin, of_cos), (sin, cos) = operands, g, z
+    return np.pi * x * (of_sin * cos - of_cos * sin)
+
+
 KNOWN = {
     "hypot": Known(jax.numpy.hypot, (leg(0), leg(1))),
     "i0": Known(jax.numpy.i0, (bessel_i1,)),
+    "expn": Known(jax.scipy.special.expn, (None, exponential_integral)),
+    "sincospisquaredhalf": Known(jax.scipy.special.fresnel, (turn,)),
 }
 
 
@@ -55,17 +83,27 @@ KNOWN = {
 def known(name: str, jaxpr: Any) -> Known | None:
     """Returns the function that a compiled one of this name is, None where it is another one.
 
-    Operands are of one shape and floating, or it is left alone: under `vmap` each may have its
-    batch somewhere else.
+    So it is where it was put under `vmap` and became another function of other shapes.
     """
     candidate = KNOWN.get(name)
     avals = jaxpr.in_avals
     if candidate is None or len(candidate.formulas) != len(avals):
         return None
-    if any(aval.shape != avals[0].shape or not is_floating(aval) for aval in avals):
+    pairs = zip(avals, candidate.formulas, strict=True)
+    if not all(is_floating(aval) or (f is None and is_whole(aval)) for aval, f in pairs):
         return None
-    theirs = jax.make_jaxpr(candidate.function)(*avals).eqns[-1].params.get("jaxpr")
+    theirs = within(jax.make_jaxpr(candidate.function)(*avals).jaxpr, name)
     return candidate if str(theirs) == str(jaxpr) else None
+
+
+def within(jaxpr: Any, name: str) -> Any:
+    """Returns the compiled function of this name in a jaxpr, or in a custom_jvp function there."""
+    for equation in jaxpr.eqns:
+        if equation.params.get("name") == name:
+            return equation.params["jaxpr"]
+        if "call_jaxpr" in equation.params:
+            return within(equation.params["call_jaxpr"].jaxpr, name)
+    return None
 
 
 def is_floating(aval: Any) -> bool:
@@ -73,21 +111,49 @@ def is_floating(aval: Any) -> bool:
     return jax.dtypes.issubdtype(aval.dtype, np.floating)
 
 
-def unit_of(function: Known, active: Sequence[bool], run: Callable) -> Unit:
-    """Returns the unit of a function with a rule of its own; `run` is the function, as a whole."""
+def is_whole(aval: Any) -> bool:
+    """Returns whether values of this type are whole numbers."""
+    return jax.dtypes.issubdtype(aval.dtype, np.integer)
+
+
+def unit_of(function: Known, count: int, active: Sequence[bool], run: Callable) -> Unit:
+    """Returns the unit of a function with a rule of its own.
+
+    Args:
+      function: what is known of it.
+      count: number of results.
+      active: which operands can have a gradient.
+      run: the function, as a whole.
+    """
+    for wanted, formula in zip(active, function.formulas, strict=True):
+        if wanted and formula is None:
+            raise MissingRule(message(f"no rule for {function.function.__name__} in its order."))
 
     def forward(*operands: Any) -> tuple[list, list]:
         results = run(*operands)
         return results, results
 
     def backward(operands: list, kept: list, cotangents: list) -> list:
-        (g,), (z,) = cotangents, kept
+        g, z = instantiate(cotangents, list(map(jax.typeof, kept))), kept
+        (g, z) = (g, z) if len(kept) > 1 else (g[0], z[0])
+        spread = [broadcast(x, kept[0].shape) for x in operands]
         return [
-            fit(formula(g, operands, z), jax.typeof(x)) if wanted else None
+            fit_each(formula(g, spread, z), jax.typeof(x)) if wanted and formula else None
             for formula, x, wanted in zip(function.formulas, operands, active, strict=True)
         ]
 
-    return Unit(forward, backward, tuple(range(len(active))), (True,))
+    return Unit(forward, backward, tuple(range(len(active))), (True,) * count)
+
+
+def broadcast(x: Any, shape: tuple[int, ...]) -> Any:
+    """Returns an array in a shape that numpy would broadcast it to."""
+    x = lax.convert_element_type(x, jax.typeof(x).dtype)  # a Python number has no shape
+    return lax.broadcast_in_dim(x, shape, range(len(shape) - x.ndim, len(shape)))
+
+
+def fit_each(gradient: Any, aval: Any) -> Any:
+    """Returns the gradient of an operand that numpy broadcast."""
+    return fit(lax.reduce_sum(gradient, range(gradient.ndim - len(aval.shape))), aval)
 
 
 # -- the dilogarithm -------------------------------------------------------------------------------
@@ -209,4 +275,101 @@ def own_rule(name: str, jaxpr: Any) -> Callable[[Sequence[bool], Callable], Unit
     if is_spence(name, jaxpr):
         return dilogarithm
     own = known(name, jaxpr)
-    return None if own is None else functools.partial(unit_of, own)
+    return None if own is None else functools.partial(unit_of, own, len(jaxpr.out_avals))
+
+
+# -- functions with a custom_jvp rule of JAX's -----------------------------------------------------
+
+
+def times_log(log: Callable, inner: Callable) -> tuple[Callable, Callable]:
+    """Returns the formulas of z = x log(inner y), 0 where x is 0; JAX's say NaN of 0 log 0."""
+
+    def of_x(g: Any, operands: Sequence, z: Any) -> Any:
+        return g * log(lax.convert_element_type(operands[1], z.dtype))
+
+    def of_y(g: Any, operands: Sequence, z: Any) -> Any:
+        x, y = (lax.convert_element_type(v, z.dtype) for v in operands)
+        corner = (x == 0) & (inner(y) == 0)
+        return g * (x / lax.select(corner, lax.full_like(y, 1), inner(y)))
+
+    return of_x, of_y
+
+
+def by_formula(known: Known, *call: Any) -> list:
+    """Runs a function with formulas of its own in the place of JAX's rule."""
+    tape, primitive, fun, _, tracers = call
+    values, slots = tape.unwrap(tracers)
+    if not is_same(known.function, fun, values):
+        return of_floats(known.function, *call)
+    active = [slot is not None for slot in slots]
+    return tape.step(primitive, unit_of(known, 1, active, fun.call_wrapped), tracers)
+
+
+def of_floats(function: Callable, *call: Any) -> list:
+    """Runs a function of numbers, some of them whole, with JAX's rule.
+
+    That multiplies by every tangent, and whole numbers have none: it is given floats.
+    """
+    tape, primitive, fun, jvp, tracers = call
+    values, slots = operands = tape.unwrap(tracers)
+    if all(map(is_number, values)):
+        return tape.add_jvp(primitive, jvp, operands, False)
+    pairs = zip(values, slots, strict=True)
+    dtype = next(jax.typeof(x).dtype for x, slot in pairs if slot is not None)
+
+    def floats(operands: Sequence) -> list:
+        return [x if is_number(x) else lax.convert_element_type(x, dtype) for x in operands]
+
+    if not fun.stores and is_same(function, fun, values):  # from a jaxpr, where types are fixed
+        with set_current_trace(tape):
+            return [function(*floats(tracers))]
+    with set_current_trace(tape.parent_trace):
+        values = floats(values)
+    return tape.add_jvp(primitive, jvp, (values, slots), False)
+
+
+def is_number(x: Any) -> bool:
+    """Returns whether a value can move."""
+    return is_differentiable(jax.typeof(x))
+
+
+def is_same(function: Callable, fun: Any, values: Sequence) -> bool:
+    """Returns whether what is called is a function as it stands, not one made of it by `vmap`."""
+    avals = list(map(jax.typeof, values))
+    theirs = jax.make_jaxpr(function)(*avals).eqns[-1].params.get("call_jaxpr")
+    return str(theirs) == str(traced(fun, values))
+
+
+def traced(fun: Any, values: Sequence) -> Any:
+    """Returns the jaxpr of a function that is called, which may be called once more after that."""
+    jaxpr = jax.make_jaxpr(fun.call_wrapped)(*map(jax.typeof, values))
+    for store in fun.stores:
+        if store:
+            store.reset()
+    return jaxpr
+
+
+def exponential(tape: Any, primitive: Any, fun: Any, jvp: Any, tracers: Sequence) -> list:
+    """Runs `expn` step by step, if it is known among them; JAX's rule leaks the order it is of."""
+    values, _ = operands = tape.unwrap(tracers)
+    inner = traced(fun, values).eqns[-1].params
+    if known(inner.get("name"), inner.get("jaxpr")):
+        return tape.process_call(primitive, fun, tracers, {})
+    return tape.add_jvp(primitive, jvp, operands, False)
+
+
+def register_rule(function: Any, run: Callable) -> None:
+    """Registers what is run for a function of JAX's that has a custom_jvp rule."""
+    if code := getattr(inspect.unwrap(getattr(function, "fun", function)), "__code__", None):
+        functions[f"{code.co_name} at {code.co_filename}:{code.co_firstlineno}"] = run
+
+
+special = jax.scipy.special
+for known_as in (
+    Known(special.xlogy, times_log(lax.log, lambda y: y)),
+    Known(special.xlog1py, times_log(lax.log1p, lambda y: 1 + y)),
+):
+    register_rule(known_as.function, functools.partial(by_formula, known_as))
+for function in (special.poch, special.zeta, special.hyp1f1, special.hyp2f1):
+    register_rule(function, functools.partial(of_floats, function))
+register_rule(special.expn, exponential)
