@@ -11,7 +11,15 @@ import pytest
 import backprop_jax as bp
 from backprop_jax.engine.cotangents import is_differentiable
 from backprop_jax.engine.registry import book, lookup
-from tests.rules.case import Case, assert_close, draw_like, is_inexact, pull_jax, pull_ours
+from tests.rules.case import (
+    Case,
+    assert_close,
+    draw_like,
+    is_inexact,
+    pull_jax,
+    pull_ours,
+    quick_jit,
+)
 from tests.rules.cases import CASES, every_case, every_case_of_jax
 from tests.rules.jaxprs import USERS_OWN, equations, idle, without_rule
 from tests.rules.test_parallel import COLLECTIVE
@@ -40,7 +48,7 @@ def pull_all(case: Case, operands: list, g: tuple) -> tuple:
 @functools.lru_cache(maxsize=8)
 def compiled_pull(case: Case) -> Callable:
     """Returns `pull_all`, compiled once for all the checks of a case."""
-    return jax.jit(functools.partial(pull_all, case))
+    return quick_jit(functools.partial(pull_all, case))
 
 
 @every_case
@@ -56,7 +64,7 @@ def test_holds_its_primitive_which_has_a_rule(case):
 @every_case_of_jax
 def test_agrees_with_jax(case):
     run, values, g = setup(case)
-    theirs = jax.jit(functools.partial(pull_jax, run))(values, g)
+    theirs = quick_jit(functools.partial(pull_jax, run))(values, g)
     assert_close(compiled_pull(case)(case.operands, g), theirs, RTOL, "against jax.vjp")
 
 
@@ -66,7 +74,7 @@ def test_agrees_with_the_slope(case):
         pytest.skip("the derivative is agreed upon and cannot be measured")
     run, values, g = setup(case)
     gradients = compiled_pull(case)(case.operands, g)
-    compiled, step = jax.jit(run), 6e-6
+    compiled, step = quick_jit(run), 6e-6
     for i, (x, gradient) in enumerate(zip(values, gradients, strict=True)):
         (v,) = draw_like(case, [x], f"direction {i}")
         points = ([*values[:i], x + t * v, *values[i + 1 :]] for t in (step, -step))
@@ -174,7 +182,7 @@ def test_same_under_vmap(case):
         pytest.skip(case.not_batched)
     operands = [np.stack([x, np.flip(x)]) for x in case.operands]
     g = tuple(np.stack([h, -2 * h]) for h in setup(case)[2])
-    batched = jax.jit(jax.vmap(functools.partial(pull_all, case)))(operands, g)
+    batched = quick_jit(jax.vmap(functools.partial(pull_all, case)))(operands, g)
     pull = compiled_pull(case)
     pairs = [pull([x[i] for x in operands], tuple(h[i] for h in g)) for i in range(2)]
     expected = [np.stack(pair) for pair in zip(*pairs, strict=True)]
@@ -201,7 +209,7 @@ def test_second_order_agrees_with_jax(case):
     }
     if not case.jax_of_ours_fails:
         ways["jax.vjp of bp.vjp"] = (pull_ours, pull_jax)
-    found = jax.jit(orders)(values, g, draw_like(case, values, "h"))
+    found = quick_jit(orders)(values, g, draw_like(case, values, "h"))
     theirs = found.pop("jax.vjp of jax.vjp")
     for name, ours in found.items():
         assert_close(ours, theirs, 1e-10, name)
@@ -237,7 +245,7 @@ def test_third_order_agrees_with_jax(case):
             found.append(gradient(fun, argnums=tuple(range(len(values))))(*values))
         return found
 
-    theirs, ours = jax.jit(third)(*values)
+    theirs, ours = quick_jit(third)(*values)
     assert_close(ours, theirs, 1e-9, "third order")
 
 
@@ -266,7 +274,7 @@ def test_compositions_of_the_issue_agree_with_jax(case):
             (jax.vmap(jax.grad(first))(batch), jax.jacrev(jax.jacrev(first))(x), theirs, theirs),
         )  # fmt: skip
 
-    ours, theirs = jax.jit(compositions)(x, batch)
+    ours, theirs = quick_jit(compositions)(x, batch)
     assert_close(ours, theirs, 1e-10, "vmap of grad, hessian, jax of ours, ours of jax")
 
 
