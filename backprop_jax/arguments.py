@@ -6,6 +6,7 @@ need not change.
 
 import functools
 import inspect
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
@@ -126,12 +127,13 @@ def check_callable(fun: Any) -> None:
         raise TypeError(f"Expected a function, got a generator function: {fun}")
 
 
-def check_array(leaf: Any, what: str = "Argument") -> None:
+def check_array(leaf: Any, what: str = "Argument", name: str = "vjp") -> None:
     """Raises TypeError if a leaf is not an array or a number."""
     if isinstance(leaf, refs.Ref | Tracer) and is_reference(jax.typeof(leaf)):
         raise TypeError(
-            f"{what} is a mutable reference of type {jax.typeof(leaf)}: its derivative would be "
-            "one, too. Hand over its value, reference[...], or close over it."
+            f"{name} cannot differentiate with respect to a Ref. {what} is a mutable reference of "
+            f"type {jax.typeof(leaf)}: its derivative would be one, too. Hand over its value, "
+            "reference[...], or close over it."
         )
     if not valid_jaxtype(leaf):
         raise TypeError(f"{what} '{leaf}' of type {type(leaf)} is not a valid JAX type.")
@@ -144,7 +146,7 @@ def is_reference(aval: Any) -> bool:
 
 def check_argument(name: str, leaf: Any, holomorphic: bool, allow_int: bool) -> None:
     """Raises TypeError if a leaf of an argument cannot be differentiated with these options."""
-    check_array(leaf)
+    check_array(leaf, name=name)
     dtype = jax.typeof(leaf).dtype
     if holomorphic and not is_a(dtype, np.complexfloating):
         raise TypeError(
@@ -254,7 +256,14 @@ def check_scalar(value: Any) -> None:
         raise TypeError(f"{what}was {value}.")
     shape = jax.typeof(value).shape
     if shape != ():
-        raise TypeError(f"{what}had shape: {shape}.")
+        raise TypeError(f"{what}had shape: {shape}. {towards_a_scalar(shape)}")
+
+
+def towards_a_scalar(shape: tuple[int, ...]) -> str:
+    """Returns what may be done where a result of this shape has no gradient."""
+    first = " or output[0]" if len(shape) == 1 else ""
+    one = f"output.reshape(()){first} is its one number, " if math.prod(shape) == 1 else ""
+    return f"To go on: {one}output.sum() is a scalar, and jax.jacobian, or ours, takes any result."
 
 
 def dtype_name(dtype: Any) -> str:

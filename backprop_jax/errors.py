@@ -30,6 +30,10 @@ class MissingRule(BackpropError, NotImplementedError):
     """
 
 
+class MissingTranspose(MissingRule, TypeError):
+    """A `custom_linear_solve` was not told how to solve the transposed system."""
+
+
 class NotLinear(BackpropError, TypeError):
     """A `custom_jvp` rule is not linear in its tangents, so it has no reverse."""
 

@@ -11,7 +11,9 @@ from jax.core import Tracer
 
 from backprop_jax.arguments import PyTree, is_reference
 from backprop_jax.engine import cotangents as ct
+from backprop_jax.engine.registry import as_array
 from backprop_jax.engine.reverse import Pullback
+from backprop_jax.meshes import of_cotangents
 
 
 @jax.tree_util.register_static
@@ -105,9 +107,11 @@ class VJP:
         leaves, tree = jax.tree.flatten(wanted)
         if tree != self.tree:
             raise ValueError(
-                f"with_refs takes one entry for each leaf of the primals of {self.name}: expected "
-                f"{self.tree}, got {tree}."
+                f"with_refs takes one entry for each leaf of the primals of {self.name}, but their "
+                f"tree structures differ: expected {self.tree}, got {tree}, of {wanted}."
             )
+        for reference, aval in zip(leaves, self.avals, strict=True):
+            check_reference(reference, of_cotangents(aval))
         return Into(self, leaves)
 
     def tree_flatten(self) -> tuple[list, tuple]:
@@ -166,6 +170,7 @@ class Opened:
         if len(primals) != self.count or any(primals[i] is None for i in read):
             raise ValueError("a primal that the way back reads has been taken out of args_res.")
         kept = [(primals if primal else self.others)[i] for primal, i in self.places]
+        kept = [x if type(x) not in (int, float, complex) else as_array(x) for x in kept]
         return jax.tree.unflatten(self.frame, kept)
 
     def tree_flatten(self) -> tuple[tuple, tuple]:
@@ -197,6 +202,18 @@ class Into:
         gradients = self.vjp.pull(pullback, cotangent, *more)
         pairs = zip(gradients, self.wanted, strict=True)
         return jax.tree.unflatten(self.vjp.tree, [handed_over(g, w) for g, w in pairs])
+
+
+def check_reference(reference: Any, aval: Any) -> None:
+    """Raises ValueError if a reference cannot take cotangents of this type."""
+    if not isinstance(reference, refs.Ref | Tracer) or not is_reference(jax.typeof(reference)):
+        return
+    held = jax.typeof(reference).inner_aval
+    if (held.shape, held.dtype) != (aval.shape, aval.dtype):
+        raise ValueError(
+            f"this primal requires a ref of type {aval.str_short()} for its cotangent, but got one "
+            f"of type {held.str_short()}."
+        )
 
 
 def narrowed(pullback: Pullback, unwanted: Sequence[bool]) -> Pullback:

@@ -275,3 +275,19 @@ def test_a_new_primitive_with_a_rule_works_to_any_order():
     expected = jax.grad(lambda x: jnp.sum(jax.grad(lambda x: jnp.sum((2 * x) ** 3))(x)))(X)
     assert jnp.allclose(bp.grad(lambda x: jnp.sum(bp.grad(f)(x)))(X), expected)
     assert jnp.allclose(jax.jit(bp.grad(f))(X), jax.grad(lambda x: jnp.sum((2 * x) ** 3))(X))
+
+
+def test_a_solve_that_cannot_be_transposed_is_an_error_when_that_is_asked_for():
+    matrix = np.array([[2.0, 1.0], [0.0, 3.0]], np.float32)
+
+    def solution(b):
+        solve = lambda _, b: jnp.linalg.solve(matrix, b)  # noqa: E731
+        return lax.custom_linear_solve(lambda v: matrix @ v, b, solve)
+
+    value, pullback = bp.vjp(solution, matrix[0])
+    np.testing.assert_allclose(matrix @ value, matrix[0], rtol=1e-6)
+    for error in (TypeError, MissingRule):
+        with pytest.raises(error, match="transpose_solve required"):
+            pullback(value)
+    with pytest.raises(TypeError, match="transpose_solve required"):
+        jax.jit(bp.grad(lambda b: solution(b).sum()))(matrix[0])

@@ -127,3 +127,16 @@ def test_with_refs_wants_an_entry_for_each_leaf():
         pullback.with_refs(jax.ad.DontWant())
     with pytest.raises(TypeError, match="with_refs takes mutable references"):
         pullback.with_refs(jax.ad.DontWant(), "both")(1.0)
+
+
+def test_with_refs_wants_references_of_the_type_of_the_cotangents():
+    _, pullback = bp.vjp(jnp.sum, jnp.zeros(3))
+    for wrong in (jnp.zeros(4), jnp.zeros(3, "int32")):
+        with pytest.raises(ValueError, match="requires a ref of type"):
+            pullback.with_refs(jax.new_ref(wrong))
+
+
+def test_primals_may_be_put_back_as_numbers():
+    _, pullback = bp.vjp(lambda x, y: x * y, 2.0, 3.0)
+    pullback.args_res = [2.0, 3.0]
+    assert [float(g) for g in jax.jit(lambda p: p(1.0))(pullback)] == [3.0, 2.0]

@@ -16,7 +16,7 @@ from backprop_jax.engine.registry import (
     register,
     structured,
 )
-from backprop_jax.errors import MissingRule, message
+from backprop_jax.errors import MissingTranspose, message
 from backprop_jax.partition.residuals import split
 from backprop_jax.rules import matrices as m
 from backprop_jax.rules.matrices import product, solve_with
@@ -198,13 +198,6 @@ def linear_solve(active: tuple[bool, ...], *, const_lengths: Any, jaxprs: Any) -
     system aᵀ h = g, and k what matvec, at z, makes of -h. What the solvers read besides is a means
     to an end and gets nothing; nor do the results beyond z, which tell how the solving went.
     """
-    if jaxprs.transpose_solve is None:
-        raise MissingRule(
-            message(
-                "no rule for this custom_linear_solve: it was not told how to solve the transpose.",
-                to_go_on="give it a transpose_solve, or symmetric=True.",
-            )
-        )
     start, count = const_lengths.matvec, sum(const_lengths)
     size = len(active) - count
     matrix = None
@@ -216,6 +209,14 @@ def linear_solve(active: tuple[bool, ...], *, const_lengths: Any, jaxprs: Any) -
         return results, (results[:size] if matrix else [])
 
     def backward(operands: list, kept: list, cotangents: list) -> list:
+        if jaxprs.transpose_solve is None:
+            raise MissingTranspose(
+                message(
+                    "transpose_solve required: this custom_linear_solve was not told how to solve "
+                    "the transposed system.",
+                    to_go_on="give it a transpose_solve, or symmetric=True.",
+                )
+            )
         ends = itertools.accumulate(const_lengths, initial=0)
         groups = [operands[a:b] for a, b in itertools.pairwise(ends)]
         matvec, vecmat, solve, transpose_solve = groups

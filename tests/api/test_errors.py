@@ -41,6 +41,7 @@ USE_HOLOMORPHIC = (
     "functions involving complex outputs, use vjp directly."
 )
 NO_SCALAR = "Gradient only defined for scalar-output functions. Output "
+SUMMED = "output.sum() is a scalar, and jax.jacobian, or ours, takes any result."
 POSITIONS = (
     "differentiating with respect to argnums={} requires at least {} positional arguments to be "
     "passed by the caller, but got only 1 positional arguments."
@@ -77,7 +78,8 @@ def identity(x: Any) -> Any:
 
 # fmt: off
 FAILURES: dict[str, Failure] = {
-    "a vector":              Failure(lambda m: m.grad(identity)(X), TypeError, NO_SCALAR + "had shape: (3,)."),
+    "a vector":              Failure(lambda m: m.grad(identity)(X), TypeError, NO_SCALAR + "had shape: (3,). To go on: " + SUMMED),
+    "one number":            Failure(lambda m: m.grad(identity)(X[:1]), TypeError, NO_SCALAR + "had shape: (1,). To go on: output.reshape(()) or output[0] is its one number, " + SUMMED),
     "None":                  Failure(lambda m: m.grad(lambda x: None)(X), TypeError, NO_SCALAR + "was None."),
     "a tuple":               Failure(lambda m: m.grad(lambda x: (1, 2))(X), TypeError, NO_SCALAR + "was (1, 2)."),
     "a complex result":      Failure(lambda m: m.grad(lambda x: x * 1j)(1.0), TypeError, "grad" + REAL_OUTPUTS.format("complex64") + USE_HOLOMORPHIC),
@@ -133,7 +135,7 @@ OUR_FAILURES: dict[str, Failure] = {
     "transpose, by integers": Failure(lambda m: m.linear_transpose(lambda x: x.astype(int) * 1.0, X)(X), bp.errors.NotLinear, NOT_LINEAR),
     "hvp, structure":        Failure(lambda m: m.hvp(curve, (X,), (X, X)), TypeError, "primal and tangent arguments to hvp must have the same tree structure; primals have tree structure PyTreeDef((*,)) whereas tangents have tree structure PyTreeDef((*, *))."),
     "hvp, shape":            Failure(lambda m: m.hvp(curve, (X,), (W,)), ValueError, "hvp called with different primal and tangent shapes; got primal shape (3,) and tangent shape as (2, 3)."),
-    "hvp, a vector":         Failure(lambda m: m.hvp(identity, (X,), (X,)), TypeError, NO_SCALAR + "had shape: (3,)."),
+    "hvp, a vector":         Failure(lambda m: m.hvp(identity, (X,), (X,)), TypeError, NO_SCALAR + "had shape: (3,). To go on: " + SUMMED),
 }
 # fmt: on
 
