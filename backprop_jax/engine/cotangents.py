@@ -5,8 +5,9 @@ of zeros in two places only: where a user is given a gradient, and where a rule 
 wants all of them.
 """
 
+import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -35,6 +36,58 @@ def is_differentiable(aval: Any) -> bool:
 def add(g: Any, h: Any) -> Any:
     """Returns the sum of two contributions to one value."""
     return primitives.add_jaxvals_p.bind(g, h)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """A cotangent that is zero but in the part of an array that was read.
+
+    Attributes:
+      place: what `together` knows it by.
+      alone: returns the whole of it.
+      together: (places, the rest or None) → the whole of all parts of one array, and the rest.
+    """
+
+    place: Any
+    alone: Callable[[], Any]
+    together: Callable[[Sequence, Any], Any]
+
+
+class Sum:
+    """The contributions to one cotangent. Parts wait for each other; the others are added in pairs.
+
+    So the sum is a balanced tree of which it holds, for n terms, log n branches at a time.
+    """
+
+    def __init__(self, *terms: Any) -> None:
+        self.branches: list[tuple[int, Any]] = []  # number of terms, their sum
+        self.parts: list[Part] = []
+        for g in terms:
+            self.add(g)
+
+    def add(self, g: Any) -> None:
+        """Adds a contribution."""
+        if type(g) is Part:
+            self.parts.append(g)
+            return
+        count = 1
+        while self.branches and self.branches[-1][0] == count:
+            g = add(self.branches.pop()[1], g)
+            count *= 2
+        self.branches.append((count, g))
+
+    def total(self) -> Any:
+        """Returns the sum."""
+        branches = [g for _, g in self.branches]
+        rest = functools.reduce(lambda g, h: add(h, g), reversed(branches)) if branches else None
+        if not self.parts:
+            return rest
+        return self.parts[0].together([part.place for part in self.parts], rest)
+
+
+def whole(g: Any) -> Any:
+    """Returns a cotangent as one array, or None, whatever it has been so far."""
+    return g.alone() if type(g) is Part else g.total() if type(g) is Sum else g
 
 
 def zeros(aval: Any) -> Any:

@@ -7,8 +7,9 @@ from typing import Any
 
 import jax
 import jax.ref as refs
+import numpy as np
 from jax.extend import source_info_util
-from jax.extend.core import Literal, take_current_trace
+from jax.extend.core import Literal, Primitive, set_current_trace, take_current_trace
 
 
 def variables(atoms: Iterable) -> list:
@@ -89,13 +90,23 @@ def read(atom: Any, environment: dict) -> Any:
     return atom.val if type(atom) is Literal else environment[atom]
 
 
+#: Types of numbers that are not JAX's own: `bind` converts them, a trace does not take them.
+FOREIGN = {bool, int, float, complex, np.ndarray, *np.sctypeDict.values()}
+
+
+def run_on(trace: Any, primitive: Primitive, operands: Sequence, params: dict) -> Any:
+    """Runs a primitive on a trace, without the detour that `bind` takes to find it."""
+    if FOREIGN.isdisjoint(map(type, operands)):
+        return primitive.bind_with_trace(trace, operands, list(map(jax.typeof, operands)), params)
+    with set_current_trace(trace):
+        return primitive.bind(*operands, **params)
+
+
 def run_equation(trace: Any, equation: Any, environment: dict) -> None:
     """Runs one equation on a trace."""
     primitive = equation.primitive
     operands = [read(atom, environment) for atom in equation.invars]
-    avals = [atom.aval for atom in equation.invars]
-    params = primitive.get_bind_params(equation.params)
-    results = primitive.bind_with_trace(trace, operands, avals, params)
+    results = run_on(trace, primitive, operands, primitive.get_bind_params(equation.params))
     if primitive.multiple_results:
         environment.update(zip(equation.outvars, results, strict=True))
     else:

@@ -76,13 +76,13 @@ def reverse(
     """
     pending: dict[int, Any] = {}
     for slot, g in seeds:
-        pending[slot] = ct.add(pending[slot], g) if slot in pending else g
+        contribute(pending, slot, g)
     for node in reversed(nodes):
-        cotangents = [pending.pop(slot, None) for slot in node.results]
-        if all(g is None for g in cotangents):
+        if not any(slot in pending for slot in node.results):
             continue
         source = node.source
         with source_info_util.user_context(source.traceback, name_stack=source.name_stack):
+            cotangents = [ct.whole(pending.pop(slot, None)) for slot in node.results]
             try:
                 gradients = pull(node, cotangents)
             except MissingRule as error:
@@ -93,9 +93,21 @@ def reverse(
                 node.operands, gradients, node.operand_avals, strict=True
             ):
                 if slot is not None and gradient is not None:
-                    gradient = put(gradient, aval)
-                    pending[slot] = ct.add(pending[slot], gradient) if slot in pending else gradient
-    return pending
+                    if type(gradient) is not ct.Part:  # which lives where its array does
+                        gradient = put(gradient, aval)
+                    contribute(pending, slot, gradient)
+    return {slot: ct.whole(g) for slot, g in pending.items()}
+
+
+def contribute(pending: dict[int, Any], slot: int, g: Any) -> None:
+    """Adds a contribution to a value's cotangent."""
+    held = pending.get(slot)
+    if held is None:
+        pending[slot] = g
+    elif type(held) is ct.Sum:
+        held.add(g)
+    else:
+        pending[slot] = ct.Sum(held, g)
 
 
 def pull(node: Any, cotangents: list) -> list:

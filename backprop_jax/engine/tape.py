@@ -25,7 +25,7 @@ from jax.tree_util import Partial
 
 from backprop_jax.engine import custom
 from backprop_jax.engine.cotangents import is_differentiable
-from backprop_jax.engine.jaxprs import reach
+from backprop_jax.engine.jaxprs import reach, run_on
 from backprop_jax.engine.reading import Reading
 from backprop_jax.engine.registry import Constant, Row, Structured, Unit, accesses, doors, touching
 from backprop_jax.errors import EscapedReference, MissingRule, NotLinear, message
@@ -193,16 +193,15 @@ class Tape(Trace):
         if primitive in touching or (self.cells and any(self.made(x) for x in tracers)):
             return self.process_reference(primitive, tracers, params)
         values, slots = operands = self.unwrap(tracers)
-        avals = list(map(jax.typeof, values))
         if is_empty(slots):
-            return primitive.bind_with_trace(self.parent_trace, values, avals, params)
+            return run_on(self.parent_trace, primitive, values, params)
         rule = self.reading.rule(primitive)
         if type(rule) is Structured:
             outs = self.process_structured(primitive, rule, tracers, params)
             return outs if primitive.multiple_results else outs[0]
         if rule is None and primitive in doors:
             return doors[primitive](self, tracers, params)
-        result = primitive.bind_with_trace(self.parent_trace, values, avals, params)
+        result = run_on(self.parent_trace, primitive, values, params)
         if type(rule) is Constant:
             if self.linear:
                 raise NotLinear(self.linear)

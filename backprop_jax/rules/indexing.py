@@ -18,17 +18,14 @@ from backprop_jax.engine.registry import (
     register,
     structured,
 )
+from backprop_jax.rules import parts
 from backprop_jax.rules.models import reverse_of
-
-
-def zeros_of(x: Any) -> Any:
-    """Returns zeros of a shape and dtype."""
-    return lax.full(x.shape, 0, x.dtype)
+from backprop_jax.rules.parts import zeros_of
 
 
 def write_back(g: Any, x: Any, i: tuple) -> Any:
-    """Returns g where the slice was, among zeros."""
-    return lax.dynamic_update_slice(zeros_of(x), g, i)
+    """Returns g where the slice was."""
+    return parts.of_window(g, x, i, lambda: lax.dynamic_update_slice(zeros_of(x), g, i))
 
 
 linear(lax.dynamic_slice_p, write_back)
@@ -39,17 +36,16 @@ linear(
 )
 
 
-@pullback(lax.gather_p)
-def gather(
+def add_where_read(
     g: Any,
-    avals: list,
+    x: Any,
     i: tuple,
     *,
     dimension_numbers: Any,
     indices_are_sorted: bool,
     unique_indices: bool,
     mode: Any,
-) -> tuple:
+) -> Any:
     """Every element read adds its cotangent to the place it was read from."""
     places = lax.ScatterDimensionNumbers(
         update_window_dims=dimension_numbers.offset_dims,
@@ -59,7 +55,14 @@ def gather(
         scatter_indices_batching_dims=dimension_numbers.start_indices_batching_dims,
     )
     options = {"indices_are_sorted": indices_are_sorted, "unique_indices": unique_indices}
-    return lax.scatter_add(zeros_of(avals[0]), i[0], g, places, mode=mode, **options), None
+
+    def alone() -> Any:
+        return lax.scatter_add(zeros_of(x), i[0], g, places, mode=mode, **options)
+
+    return parts.of_indices(g, x, i[0], places, mode, alone)
+
+
+linear(lax.gather_p, add_where_read, None)
 
 
 def read_where_written(x: Any, i: Any, u: Any, numbers: Any, **options: Any) -> Any:

@@ -6,6 +6,7 @@ import numpy as np
 from jax import lax
 
 from backprop_jax.engine.registry import linear, pullback
+from backprop_jax.rules import parts
 
 
 def sum_broadcast(g: Any, x: Any, *, shape: tuple, broadcast_dimensions: tuple) -> Any:
@@ -48,6 +49,17 @@ def undo_slice(g: Any, x: Any, *, start_indices: tuple, strides: tuple | None) -
     return lax.pad(g, lax.full((), 0, g.dtype), config)
 
 
+def of_slice(g: Any, x: Any, *, start_indices: tuple, strides: tuple | None) -> Any:
+    """Returns g where the slice was."""
+    return parts.of_slice(
+        g,
+        x,
+        start_indices,
+        strides,
+        lambda: undo_slice(g, x, start_indices=start_indices, strides=strides),
+    )
+
+
 def sum_tiles(g: Any, x: Any, *, reps: tuple) -> Any:
     """Returns the sum of g over the tiles."""
     shape = [n for pair in zip(reps, x.shape, strict=True) for n in pair]
@@ -60,7 +72,7 @@ linear(lax.reshape_p,           undo_reshape)
 linear(lax.squeeze_p,           lambda g, x: lax.reshape(g, x.shape))
 linear(lax.transpose_p,         lambda g, *, permutation: lax.transpose(g, np.argsort(permutation)))
 linear(lax.rev_p,               lambda g, *, dimensions: lax.rev(g, dimensions))
-linear(lax.slice_p,             undo_slice)
+linear(lax.slice_p,             of_slice)
 linear(lax.tile_p,              sum_tiles)
 linear(lax.pad_p,               of_padded,          of_padding)
 # fmt: on
