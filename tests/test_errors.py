@@ -97,6 +97,16 @@ def test_missing_rule_under_vmap():
         jax.vmap(bp.grad(log_likelihood))(jnp.stack([X, X]))
 
 
+@pytest.mark.parametrize("within", [jax.jit, jax.checkpoint])
+def test_missing_rule_of_what_cannot_be_compiled(within):
+    """Eagerly it is run as it is, and it is an error only where its derivative is needed."""
+    only_run_p = Primitive("only_run")
+    only_run_p.def_impl(lambda x: 2 * x)
+    only_run_p.def_abstract_eval(lambda x: x)
+    assert "'only_run'" in text_of(lambda: bp.grad(within(lambda x: only_run_p.bind(x) * x))(3.0))
+    assert bp.grad(within(lambda x: lax.stop_gradient(only_run_p.bind(x)) * x))(3.0) == 6.0
+
+
 def test_missing_rule_can_be_caught_as_ours_and_as_not_implemented():
     assert issubclass(MissingRule, BackpropError)
     assert issubclass(MissingRule, NotImplementedError)

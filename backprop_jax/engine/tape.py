@@ -229,7 +229,11 @@ class Tape(Trace):
         plain, compiled = rule.unit(tuple(s is not None for s in slots), params, self.reading)
         unit = plain if self.staged else compiled
         with set_current_trace(self.parent_trace):
-            results, kept = unit.forward(*values)
+            try:
+                results, kept = unit.forward(*values)
+            except NotImplementedError:  # a user's primitive that cannot be compiled, only run
+                unit = plain
+                results, kept = unit.forward(*values)
             if self.linear and not reach(plain.forward, values, slots):
                 return results
         operands_kept = [values[i] for i in unit.keeps]
