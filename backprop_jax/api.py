@@ -27,7 +27,7 @@ from backprop_jax.engine.reading import AS_IT_STANDS, Reading
 from backprop_jax.engine.reverse import Pullback
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.meshes import filled, of_cotangents
-from backprop_jax.pullbacks import VJP
+from backprop_jax.pullbacks import VJP, flags
 from backprop_jax.rules.strong import strong_zero
 
 STRONG = Reading(strong_zero)
@@ -135,7 +135,11 @@ def value_and_grad(
 
 
 def vjp(
-    fun: Callable, *primals: PyTree, has_aux: bool = False, zero_times_inf: ZeroTimesInf = "nan"
+    fun: Callable,
+    *primals: PyTree,
+    has_aux: bool = False,
+    saveable_args: PyTree = True,
+    zero_times_inf: ZeroTimesInf = "nan",
 ) -> tuple:
     """Returns `fun(*primals)` and its pullback, as `jax.vjp` does.
 
@@ -143,6 +147,9 @@ def vjp(
       fun: maps arrays and pytrees of them to the same.
       *primals: where to evaluate it.
       has_aux: `fun` returns a pair of its result and anything else, which is passed on.
+      saveable_args: whether primals may be kept for the way back: a boolean for all, or a tree of
+        them that is a prefix of `primals`. One that may not is to be put back, into `args_res` of
+        the pullback, before the call. What is computed from it is kept as always.
       zero_times_inf: as in `grad`.
 
     Returns:
@@ -187,6 +194,8 @@ def vjp(
     result_avals = tuple(jax.typeof(value) for value in values[:count])
     name, primals = function_name(fun), tuple(map(id, leaves))
     pull = VJP(name, pullback, tree, tuple(avals), result_tree, result_avals, primals)
+    if saveable_args is not True:
+        pull.forget(flags(tree, saveable_args))
     result = jax.tree.unflatten(result_tree, values[:count])
     return (
         (result, pull, jax.tree.unflatten(aux_tree, values[count:])) if has_aux else (result, pull)

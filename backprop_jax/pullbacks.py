@@ -22,6 +22,12 @@ class NotNeeded:
     """Stands in `VJP.args_res` for a primal that the way back does not read."""
 
 
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class NotSaveable:
+    """Stands in `VJP.args_res` for a primal that the way back reads and that may not be kept."""
+
+
 @jax.tree_util.register_pytree_node_class
 @dataclasses.dataclass(slots=True, weakref_slot=True, eq=False)
 class VJP:
@@ -96,6 +102,14 @@ class VJP:
         """What the way back reads besides."""
         return self.lay_open().others
 
+    def forget(self, saveable: Sequence[bool]) -> None:
+        """Lets go of the primals, leaf by leaf, that are not to be kept."""
+        opened = self.lay_open()
+        leaves = jax.tree.leaves(opened.primals, is_leaf=stands_for_none)
+        pairs = zip(leaves, saveable, strict=True)
+        leaves = [x if s or is_not_needed(x) else NotSaveable() for x, s in pairs]
+        opened.primals = list(jax.tree.unflatten(self.tree, leaves))
+
     def with_refs(self, *wanted: PyTree) -> "Into":
         """Returns the same function with another way to hand over the cotangents, leaf by leaf.
 
@@ -108,7 +122,8 @@ class VJP:
         if tree != self.tree:
             raise ValueError(
                 f"with_refs takes one entry for each leaf of the primals of {self.name}, but their "
-                f"tree structures differ: expected {self.tree}, got {tree}, of {wanted}."
+                f"tree structures differ: expected {self.tree}, got {tree}, "
+                f"of types {[type(entry).__name__ for entry in wanted]}."
             )
         for reference, aval in zip(leaves, self.avals, strict=True):
             check_reference(reference, of_cotangents(aval))
@@ -165,10 +180,17 @@ class Opened:
 
     def whole(self) -> Pullback:
         """Returns the pullback again."""
-        primals = jax.tree.leaves(self.primals, is_leaf=lambda x: x is None or is_not_needed(x))
+        paths = jax.tree_util.tree_leaves_with_path(self.primals, is_leaf=stands_for_none)
+        primals = [x for _, x in paths]
         read = [i for primal, i in self.places if primal]
         if len(primals) != self.count or any(primals[i] is None for i in read):
             raise ValueError("a primal that the way back reads has been taken out of args_res.")
+        names = [jax.tree_util.keystr(paths[i][0]) for i in read if is_not_saveable(primals[i])]
+        if names:
+            raise ValueError(
+                "the way back was asked for before not-saveable primals were put back in args_res: "
+                + ", ".join(f"args{name}" for name in dict.fromkeys(names))
+            )
         kept = [(primals if primal else self.others)[i] for primal, i in self.places]
         kept = [x if type(x) not in (int, float, complex) else as_array(x) for x in kept]
         return jax.tree.unflatten(self.frame, kept)
@@ -186,6 +208,30 @@ class Opened:
 def is_not_needed(x: Any) -> bool:
     """Returns whether a place among the primals is empty because nobody reads it."""
     return isinstance(x, NotNeeded)
+
+
+def is_not_saveable(x: Any) -> bool:
+    """Returns whether a place among the primals is empty because it was not to be kept."""
+    return isinstance(x, NotSaveable)
+
+
+def stands_for_none(x: Any) -> bool:
+    """Returns whether something stands in the place of a primal."""
+    return x is None or is_not_needed(x) or is_not_saveable(x)
+
+
+def flags(tree: Any, prefix: PyTree) -> list[bool]:
+    """Returns a flag for each leaf of a tree, from flags for parts of it, matched by position."""
+    if isinstance(prefix, bool):
+        return [prefix] * tree.num_leaves
+    parts, children = jax.tree.leaves(prefix, is_leaf=lambda x: x is not prefix), tree.children()
+    if len(parts) != len(children):
+        raise ValueError(
+            f"saveable_args has {len(parts)} entries where the primals have {len(children)}: it "
+            "must be a prefix of them, as a tree, whose leaves are booleans."
+        )
+    pairs = zip(children, parts, strict=True)
+    return [flag for child, part in pairs for flag in flags(child, part)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

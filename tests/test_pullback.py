@@ -140,3 +140,27 @@ def test_primals_may_be_put_back_as_numbers():
     _, pullback = bp.vjp(lambda x, y: x * y, 2.0, 3.0)
     pullback.args_res = [2.0, 3.0]
     assert [float(g) for g in jax.jit(lambda p: p(1.0))(pullback)] == [3.0, 2.0]
+
+
+def test_a_primal_that_is_not_to_be_kept_is_put_back_before_the_call():
+    x, d = jnp.arange(3.0), {"w": jnp.ones(3), "b": jnp.zeros(3)}
+    fun = lambda x, d: d["w"] * x + d["b"]  # noqa: E731
+    _, pullback = jax.jit(lambda x, d: bp.vjp(fun, x, d, saveable_args=(True, (True, False))))(x, d)
+    assert [leaf.shape for leaf in jax.tree.leaves(pullback)] == [(3,)]
+    with pytest.raises(ValueError, match=r"not-saveable primals .*: args\[1\]\['w'\]$"):
+        pullback(x)
+    pullback.args_res[1] = d
+    of_x, of_d = pullback(x)
+    np.testing.assert_array_equal(of_x, d["w"] * x)
+    np.testing.assert_array_equal(of_d["w"], x * x)
+    with pytest.raises(ValueError, match="saveable_args has 3 entries where the primals have 2"):
+        bp.vjp(fun, x, d, saveable_args=(True, False, True))
+    _, pullback = bp.vjp(fun, x, d, saveable_args=False)
+    assert not jax.tree.leaves(pullback)
+
+
+@pytest.mark.parametrize("x", [2.0, np.float32(2.0), np.full(3, 2.0, np.float32)], ids=str)
+def test_a_compiled_function_may_differentiate_at_a_number_of_its_own(x):
+    cube = lambda x: jnp.sum(x**3)  # noqa: E731
+    np.testing.assert_array_equal(jax.jit(lambda: bp.grad(cube)(x))(), 3 * np.square(x))
+    np.testing.assert_array_equal(jax.jit(lambda: bp.vjp(cube, x)[1](1.0)[0])(), 3 * np.square(x))

@@ -1,7 +1,10 @@
 """Forward on a tape, and the way back as a function."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax.numpy as jnp
+from jax.core import Tracer
 from jax.extend.core import set_current_trace, take_current_trace
 
 from backprop_jax.engine.reading import Reading, readings
@@ -27,6 +30,10 @@ def sweep(
     """
     with take_current_trace() as parent:
         tape = Tape(parent, reading or readings.get(), linear)
+        if tape.staged:  # a program takes numbers as arrays
+            with set_current_trace(parent):
+                pairs = zip(operands, active, strict=True)
+                operands = [array(x) if a else x for x, a in pairs]
         with set_current_trace(tape, check_leaks=True):
             swept = run(tape, fun, operands, active)
             tape.invalidate()
@@ -55,3 +62,8 @@ def leading_to(outputs: Sequence[int | None], nodes: Sequence[Node]) -> list[Nod
             wanted.update(slot for slot in node.operands if slot is not None)
             leading.append(node)
     return leading[::-1]
+
+
+def array(x: Any) -> Any:
+    """Returns a number or an array as JAX's own."""
+    return x if isinstance(x, Tracer) else jnp.asarray(x)

@@ -20,6 +20,7 @@ from jax._src import api
 from jax._src.interpreters import ad
 
 import backprop_jax as bp
+from backprop_jax.pullbacks import NotSaveable
 
 EXCEPTIONS = pathlib.Path(__file__).with_name("exceptions.txt")
 
@@ -74,6 +75,8 @@ def pytest_configure(config: pytest.Config) -> None:
             setattr(module, name, guarded(getattr(module, name)))
             if module is api:
                 setattr(jax, name, getattr(api, name))
+    if hasattr(api, "NotSaveable"):  # since jax 0.11
+        api.NotSaveable = NotSaveable  # type: ignore[attr-defined]
     for name in REPLACED:
         replacement = noticed(getattr(bp, name), getattr(api, name))
         setattr(jax, name, replacement)
