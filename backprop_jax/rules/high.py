@@ -11,7 +11,7 @@ from jax.experimental import hijax
 from jax.extend.core import set_current_trace, valid_jaxtype
 
 from backprop_jax.engine.custom import UserRule, with_zeros
-from backprop_jax.engine.registry import doors
+from backprop_jax.engine.registry import Unit, doors
 
 HighPrimitive: Any = getattr(hijax, "HiPrim", None) or getattr(hijax, "VJPHiPrimitive", None)
 
@@ -82,6 +82,28 @@ def pull_high(node: Any, cotangents: list) -> list:
 
 PULLBACK = UserRule("high", pull_high)
 
+ldexp = jax.numpy.ldexp  # x 2^n; lax has none
+
+
+def of_bits(function: Any) -> Unit | None:
+    """Returns the halves of one of JAX's own that is made of bits, where no derivative shows."""
+    kind = type(function).__name__ if type(function).__module__.startswith("jax.") else ""
+    if kind == "Ldexp":
+        return Unit(
+            lambda x, n: ([function(x, n)], n),
+            lambda _, n, g: [ldexp(g[0], n), None],
+            keeps=(),
+            moving=(True,),
+        )
+    if kind == "Frexp":  # x = z 2^n, and n does not move
+        return Unit(
+            lambda x: (results := list(function(x)), results[1]),
+            lambda _, n, g: [ldexp(g[0], -n)],
+            keeps=(),
+            moving=(True, False),
+        )
+    return None
+
 
 def record(tape: Any, tracers: Sequence, params: dict) -> list:
     """Runs a high primitive with its user's rule, or else as the primitives it is made of."""
@@ -90,6 +112,8 @@ def record(tape: Any, tracers: Sequence, params: dict) -> list:
     if hasattr(function, "jvp_rule") and not tape.linear:
         jvp = HighJVP(function)
         return tape.add_jvp(call_hi_primitive_p, jvp, operands, function.symbolic_zeros)
+    if (unit := of_bits(function)) is not None:
+        return tape.step(call_hi_primitive_p, unit, tracers)
     if tape.linear or not brings_rule(function):
         with set_current_trace(tape):
             return call_hi_primitive_p.to_lojax(*tracers, **params)  # type: ignore[attr-defined]

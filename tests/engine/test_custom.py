@@ -255,3 +255,12 @@ def test_carry_beside_what_moves_is_not_differentiated(loop: str):
         return lax.fori_loop(0, 3, lambda _, c: body(c), start)[2].sum()
 
     np.testing.assert_allclose(bp.grad(fun)(X), jax.grad(fun)(X), rtol=1e-6)
+
+
+def test_what_is_made_of_bits_has_a_derivative():
+    """Since jax 0.11 `frexp` and `ldexp` are made of bit casts, whose derivative is zero."""
+    x, n = jnp.array([1.5, -2.3, 8.0]), jnp.array([1, 2, -4])
+    both = lambda x: (jnp.frexp(x)[0] * jnp.sin(x) + jnp.ldexp(jnp.sin(x), n)).sum()  # noqa: E731
+    np.testing.assert_allclose(bp.grad(both)(x), jax.grad(both)(x), rtol=1e-6)
+    np.testing.assert_allclose(jax.jit(bp.grad(both))(x), jax.grad(both)(x), rtol=1e-6)
+    np.testing.assert_allclose(bp.hessian(both)(x), jax.hessian(both)(x), rtol=1e-5, atol=1e-6)
