@@ -149,7 +149,8 @@ def side_by_side(reads: Sequence[Read]) -> Any:
         return None
     sums = {span: ct.Sum() for span in spans}
     for read in reads:
-        sums[read.span].add(read.g)
+        if read.span is not None:
+            sums[read.span].add(read.g)
     x, axis, end, pieces = reads[0].x, spans[0][0], 0, []
 
     def fill(start: int, end: int) -> None:

@@ -5,6 +5,7 @@ will be. So a fixed number of places holds carries of some of the trips, and the
 again from the nearest one before. jax.grad has no rule: it would keep all.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -56,13 +57,33 @@ class Places:
         return read[0], read[1:]
 
     def stride(self, top: Any, distance: Any) -> Any:
-        """Returns how many trips lie between one place and the next, on the way to a trip ahead.
+        """Returns how many trips lie between the place on top and the next, on the way ahead.
 
-        Half of the free places share the distance; the other half is for what lies between. The
-        last place there is goes to the trip itself.
+        With s places, of which one is taken, and r runs of every trip, as many as
+
+            reach(s, r) = (s + r)! / (s! r!)
+
+        trips go back. Of l trips, the fewest runs are made if the next place has at most
+        reach(s - 1, r) before it. No place left, the trip itself goes to the last one there is.
+
+        Source: Griewank and Walther, Algorithm 799: revolve, ACM TOMS 26 (2000).
         """
-        free = lax.max((fixed(self.count - 1) - top) // 2, fixed(1))
-        return (distance + free - 1) // free
+        places, count = fixed(self.count - 1) - top, distance + 1
+        reach = np.asarray(self.reach(), INTEGER)
+        own = lax.dynamic_index_in_dim(reach, places, 0, keepdims=False)
+        less = lax.dynamic_index_in_dim(reach, lax.max(places - 1, fixed(0)), 0, keepdims=False)
+        runs = lax.reduce_sum(lax.convert_element_type(own < count, INTEGER), (0,))
+
+        def at(row: Any, r: Any) -> Any:
+            return lax.dynamic_index_in_dim(row, lax.max(r, fixed(0)), 0, keepdims=False)
+
+        ahead = lax.max(at(own, runs - 2), count - at(less, runs))
+        return lax.select(places > 1, lax.clamp(fixed(1), ahead, distance), distance)
+
+    def reach(self) -> list[list[int]]:
+        """Returns how many trips go back with so many places (rows) and runs (columns)."""
+        most, runs = np.iinfo(INTEGER).max, 40
+        return [[min(math.comb(s + r, s), most) for r in range(runs)] for s in range(self.count)]
 
 
 def reverse_trips(
@@ -70,8 +91,13 @@ def reverse_trips(
 ) -> tuple:
     """Returns the gradients pulled back through `count` trips.
 
-    The place on top holds a carry from before the trip whose turn it is, or earlier. If it is the
-    one, the gradients are pulled through that trip; else a carry nearer to it is put on top.
+    The place on top holds a carry from before the trip whose turn it is, or earlier. Carries nearer
+    to it are put on top until it is the one; then the gradients are pulled through that trip.
+
+    Every trip is run again, before its own turn, at most r times, with K places and n trips: r is
+    the smallest number with (K - 1 + r)! / ((K - 1)! r!) >= n. On average that is 2.4 times for
+    K = 32 and n = 1,000, and 4.4 times for n = 100,000; for K = 128, 1.9 and 2.9 times. Memory is
+    that of K carries, whatever n is.
 
     Args:
       trip: carry → the carry after one more trip.
@@ -89,26 +115,24 @@ def reverse_trips(
 
         return lax.while_loop(lambda state: state[0] < distance, once, (fixed(0), carry))[1]
 
-    def back(last: Any, top: Any, stack: tuple, gradients: tuple) -> tuple:
-        return (
-            last - 1,
-            lax.max(top - 1, fixed(0)),
-            stack,
-            pull(places.get(stack, top)[1], gradients),
-        )
-
-    def ahead(last: Any, top: Any, stack: tuple, gradients: tuple) -> tuple:
+    def ahead(state: tuple) -> tuple:
+        last, top, stack = state
         held, carry = places.get(stack, top)
         held += (distance := places.stride(top, last - held))
-        stack = places.put(stack, top + 1, held, advance(carry, distance))
-        return last, top + 1, stack, gradients
+        return last, top + 1, places.put(stack, top + 1, held, advance(carry, distance))
 
-    def move(state: tuple) -> tuple:
-        last, top, stack, _ = state
-        return lax.cond(places.get(stack, top)[0] == last, back, ahead, *state)
+    def back(state: tuple) -> tuple:
+        last, top, stack, gradients = state
+
+        def elsewhere(state: tuple) -> Any:
+            return places.get(state[2], state[1])[0] != last
+
+        last, top, stack = lax.while_loop(elsewhere, ahead, (last, top, stack))
+        gradients = pull(places.get(stack, top)[1], gradients)
+        return last - 1, lax.max(top - 1, fixed(0)), stack, gradients
 
     state = (count - 1, fixed(0), places.empty(start), gradients)
-    return lax.while_loop(lambda state: state[0] >= 0, move, state)[3]
+    return lax.while_loop(lambda state: state[0] >= 0, back, state)[3]
 
 
 def nonzero(body: Split, consts: int, cotangents: list) -> list[bool]:
