@@ -1,27 +1,24 @@
 """Reverse-mode automatic differentiation on JAX, written by hand.
 
 api        grad, value_and_grad, vjp: pytrees in and out
+checkpoints  checkpoint: what to keep for the way back, said by the user
 products   jvp, hvp, linear_transpose
 jacobians  jacrev, jacfwd, hessian
 rules      one rule for each primitive of `jax.lax`
 engine     a function runs on a tape, the tape is walked back
 partition  what is kept for the way back, and what is computed again
 check      is it right? ours, jax.grad's and a float64 evaluation side by side
-
-`checkpoint` and `remat` are JAX's own names: they mark a part of a program, and the rule for what
-is so marked is ours.
 """
 
 import os
 
-from jax import checkpoint as checkpoint
-from jax import remat as remat
 from jax.extend import source_info_util
 
 from backprop_jax.api import grad as grad
 from backprop_jax.api import value_and_grad as value_and_grad
 from backprop_jax.api import vjp as vjp
 from backprop_jax.check.compare import compare as compare
+from backprop_jax.checkpoints import checkpoint as checkpoint
 from backprop_jax.jacobians import hessian as hessian
 from backprop_jax.jacobians import jacfwd as jacfwd
 from backprop_jax.jacobians import jacobian as jacobian
@@ -30,6 +27,8 @@ from backprop_jax.products import hvp as hvp
 from backprop_jax.products import jvp as jvp
 from backprop_jax.products import linear_transpose as linear_transpose
 from backprop_jax.version import __version__ as __version__
+
+remat = checkpoint
 
 # The lines that errors and profiles name are the user's, not ours.
 source_info_util.register_exclusion(os.path.dirname(__file__) + os.sep)

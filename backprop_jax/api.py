@@ -15,13 +15,13 @@ from backprop_jax.arguments import (
     ZeroTimesInf,
     check_argument,
     check_array,
-    check_callable,
     check_pair,
     check_result,
     check_scalar,
     check_zero_times_inf,
     function_name,
 )
+from backprop_jax.checkpoints import Remat, rematerialized
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.reading import AS_IT_STANDS, Reading
 from backprop_jax.engine.reverse import Pullback
@@ -42,6 +42,7 @@ def grad(
     *,
     argnames: Argnames | None = None,
     zero_times_inf: ZeroTimesInf = "nan",
+    remat: Remat = None,
 ) -> Callable:
     """Returns a function that computes the gradient of `fun`, as `jax.grad` does.
 
@@ -56,6 +57,10 @@ def grad(
       zero_times_inf: "nan", as in IEEE arithmetic and in JAX; or "zero": a factor of zero makes a
         path zero though another is infinite or NaN, so the branch that `where` did not choose and
         the norm of a zero vector do no harm. It costs time on the way back.
+      remat: what to compute again on the way back, in the place of keeping it. None: within loops,
+        what is cheap; else nothing. "auto", "full", a number of bytes, a text such as "512MiB", or
+        a policy of `jax.checkpoint_policies`: see `checkpoint`; then `fun` is traced, as by
+        `jax.jit`.
 
     Returns:
       A function of the same arguments. It returns the gradient, of the argument's structure, shapes
@@ -65,7 +70,7 @@ def grad(
 
     Raises:
       TypeError: the result is not a real scalar, an argument is not real, or it is missing.
-      ValueError: `zero_times_inf` is something else.
+      ValueError: `zero_times_inf` or `remat` is something else, or a budget is too small.
       MissingRule: the gradient would pass through a primitive without a rule.
 
     Example:
@@ -83,6 +88,7 @@ def grad(
         allow_int,
         argnames=argnames,
         zero_times_inf=zero_times_inf,
+        remat=remat,
     )
 
     @wraps(fun, "Gradient")
@@ -102,6 +108,7 @@ def value_and_grad(
     *,
     argnames: Argnames | None = None,
     zero_times_inf: ZeroTimesInf = "nan",
+    remat: Remat = None,
 ) -> Callable:
     """Returns a function that computes `fun` and its gradient, as `jax.value_and_grad` does.
 
@@ -119,10 +126,11 @@ def value_and_grad(
     """
     wanted = Wanted.of(fun, argnums, argnames)
     check_zero_times_inf(zero_times_inf)
+    kept = rematerialized(fun, remat)
 
     @wraps(fun, "Value and gradient")
     def value_and_gradient_of(*args: Any, **kwargs: Any) -> tuple:
-        chosen, run = wanted.partial(fun, args, kwargs)
+        chosen, run = wanted.partial(kept, args, kwargs)
         for leaf in jax.tree.leaves(chosen):
             check_argument("grad", leaf, holomorphic, allow_int)
         value, pullback, *aux = vjp(run, *chosen, has_aux=has_aux, zero_times_inf=zero_times_inf)
@@ -140,6 +148,7 @@ def vjp(
     has_aux: bool = False,
     saveable_args: PyTree = True,
     zero_times_inf: ZeroTimesInf = "nan",
+    remat: Remat = None,
 ) -> tuple:
     """Returns `fun(*primals)` and its pullback, as `jax.vjp` does.
 
@@ -151,6 +160,7 @@ def vjp(
         them that is a prefix of `primals`. One that may not is to be put back, into `args_res` of
         the pullback, before the call. What is computed from it is kept as always.
       zero_times_inf: as in `grad`.
+      remat: as in `grad`.
 
     Returns:
       A pair of the result and a function from a cotangent of the result (same structure, shapes,
@@ -166,7 +176,7 @@ def vjp(
       >>> print([float(g) for g in pullback(1.0)])
       [4.0, 3.0]
     """
-    check_callable(fun)
+    run = rematerialized(fun, remat)
     check_zero_times_inf(zero_times_inf)
     leaves, tree = jax.tree.flatten(primals)
     for leaf in leaves:
@@ -175,7 +185,7 @@ def vjp(
     structure: list = []
 
     def flat(*operands: Any) -> list:
-        result = fun(*jax.tree.unflatten(tree, operands))
+        result = run(*jax.tree.unflatten(tree, operands))
         aux = None
         if has_aux:
             result, aux = check_pair(result)

@@ -28,6 +28,7 @@ LAYERS = [
     {"rules"},
     {"arguments"},
     {"pullbacks"},
+    {"checkpoints"},
     {"api", "extend"},
     {"products"},
     {"jacobians"},

@@ -18,9 +18,11 @@ class Reading:
     Attributes:
       change: takes a rule, of the book or a user's own `jax.custom_vjp`, and returns the one to go
         by. Default: the rule itself.
+      keeping: which values inner jaxprs may keep for the way back, see `partition.keeping`.
     """
 
     change: Callable[[Any], Any] | None = None
+    keeping: Any = None
 
     def rule(self, primitive: Primitive) -> Any:
         """Returns the rule of a primitive, or None."""

@@ -230,7 +230,8 @@ Rule = Row | Structured | Constant
 book: dict[Primitive, Rule] = {}
 accesses: dict[Primitive, Callable] = {}
 touching: set[Primitive] = set()
-dear: set[Primitive] = set()
+#: Primitives whose results are kept rather than computed twice; and which of them within a loop.
+dear: dict[Primitive, Callable[..., bool]] = {}
 #: Primitives that bring their rule along: who runs one and writes it down, given the tape.
 doors: dict[Primitive, Callable[[Any, Sequence, dict], list]] = {}
 #: Primitives of libraries, by name: who tells the rule of one that is met for the first time.
@@ -326,9 +327,17 @@ def missing(reason: str) -> Missing:
     return Missing(reason)
 
 
-def dear_to_recompute(*primitives: Primitive) -> None:
-    """Says that results of these primitives are kept rather than computed twice."""
-    dear.update(primitives)
+def dear_to_recompute(
+    *primitives: Primitive, in_loops: Callable[..., bool] = lambda *avals, **params: True
+) -> None:
+    """Says that results of these primitives are kept rather than computed twice.
+
+    Args:
+      *primitives: dear to compute.
+      in_loops: (*avals, **params) → whether that holds within a loop, too, where a result is kept
+        for every trip.
+    """
+    dear.update(dict.fromkeys(primitives, in_loops))
 
 
 def read(formula: Callable | Missing | None, shapes: Sequence[str] = ()) -> Column | Missing | None:

@@ -6,7 +6,7 @@ costs less memory, but nothing dear is computed twice: a minimum cut (see `cut`)
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -26,6 +26,8 @@ from backprop_jax.engine.registry import Unit, dear
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.meshes import of_cotangents
 from backprop_jax.partition.cut import INFINITE, minimum_cut
+from backprop_jax.partition.fence import fence
+from backprop_jax.partition.keeping import Keeping, in_force
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,17 +94,33 @@ class Split:
                 zero.update(v for v in equation.outvars if ct.is_differentiable(v.aval))
         return zero
 
-    def unit(self) -> Unit:
-        """Returns the two halves for a jaxpr that is run once."""
+    def again(self) -> list:
+        """Returns the equations of the way forward that the way back runs once more."""
+        jaxpr = self.joint.jaxpr
+        run = needed_for(self.gradients, jaxpr.eqns, {*self.kept, *jaxpr.constvars})
+        moving = depending_on([v for v in self.cotangents if v is not None], run)
+        return [e for e in run if moving.isdisjoint(e.outvars)]
+
+    def unit(self, fenced: Sequence[bool] = ()) -> Unit:
+        """Returns the two halves for a jaxpr that is run once.
+
+        Args:
+          fenced: for every operand, whether it may be hidden from the compiler on the way back, so
+            that what is computed again from it is. Default: nothing is hidden.
+        """
         keeps = tuple(i for i, v in enumerate(self.operands) if v in set(self.kept))
         computed = [v for v in self.kept if v not in set(self.operands)]
+        held = [*(self.operands[i] for i in keeps), *computed]
+        open_ = {v for v, f in zip(self.operands, fenced, strict=False) if not f}
+        hidden = covering([v for v in held if v not in open_], self.again()) if any(fenced) else []
 
         def forward(*operands: Any) -> tuple[list, list]:
             return self.forward(dict(zip(self.operands, operands, strict=True)), computed)
 
         def backward(operands: Sequence, kept: Sequence, cotangents: Sequence) -> list:
-            variables = [*(self.operands[i] for i in keeps), *computed]
-            at_hand = dict(zip(variables, [*operands, *kept], strict=True))
+            at_hand = dict(zip(held, [*operands, *kept], strict=True))
+            behind = fence([at_hand[v] for v in hidden], cotangents)
+            at_hand.update(zip(hidden, behind, strict=True))
             return self.backward(at_hand, cotangents)
 
         return Unit(forward, backward, keeps, tuple(self.moving))
@@ -113,7 +131,8 @@ def split(
     active: tuple[bool, ...],
     free: Sequence[bool] = (),
     fixed: Sequence[bool] = (),
-    saveable: Callable[[Any], bool] | None = None,
+    keeping: Keeping | None = None,
+    repeated: bool = False,
 ) -> Split:
     """Returns the jaxpr cut in two where keeping costs the least memory.
 
@@ -122,8 +141,8 @@ def split(
       active: for every operand, whether its gradient is wanted.
       free: for every operand, whether it is at hand on the way back for nothing. Default: none is.
       fixed: for every operand, whether it is the same in every run of a loop. Default: none is.
-      saveable: equation → whether its results are kept if they are of use. Then all others are
-        computed again, dear or not. Default: what is dear is kept, and whatever saves memory.
+      keeping: which values may be kept. Default: as what this is part of has it.
+      repeated: whether the jaxpr is the body of a loop.
     """
     joint, moving, given = trace_joint(jaxpr, active)
     count = len(jaxpr.in_avals)
@@ -133,7 +152,7 @@ def split(
     gradients = joint.jaxpr.outvars[len(jaxpr.out_avals) :]
     before = unchanging(joint.jaxpr, [v for v, f in zip(operands, fixed, strict=False) if f])
     at_hand = {v for v, f in zip(operands, free, strict=False) if f} | set(before)
-    kept = choose(joint.jaxpr, gradients, g, operands, at_hand, saveable)
+    kept = choose(joint.jaxpr, gradients, g, operands, at_hand, keeping or in_force(), repeated)
     return Split(joint, operands, g, results, gradients, given, moving, before, kept)
 
 
@@ -177,7 +196,8 @@ def choose(
     g: list,
     operands: list,
     at_hand: set,
-    saveable: Callable[[Any], bool] | None,
+    keeping: Keeping,
+    repeated: bool,
 ) -> list:
     """Returns the variables to keep, in the order of their making; of those at hand, any read."""
     gradients = variables(gradients)
@@ -188,10 +208,10 @@ def choose(
     made = [v for e in ahead for v in e.outvars]
     crossing = {v for e in back for v in variables(e.invars)} | set(gradients)
     cost = {v: size_in_bytes(v.aval) for v in [*operands, *made]}
-    if saveable is None:
-        once = [v for e in ahead if is_dear(e) for v in e.outvars]
+    if keeping.cheapest:
+        once = [v for e in ahead if is_dear(e, repeated) for v in e.outvars]
     else:
-        once = [v for e in ahead if saveable(e) for v in e.outvars]
+        once = [v for e in ahead if keeping.allows(e) for v in e.outvars]
         cost.update({v: INFINITE for e in ahead for v in e.outvars})
         cost.update({v: 0 for v in once})
     candidates = [v for v in [*operands, *made] if v not in at_hand]
@@ -206,11 +226,37 @@ def choose(
     return [v for v in [*operands, *made] if v in kept]
 
 
-def is_dear(equation: Any) -> bool:
+def covering(candidates: Sequence, equations: Sequence) -> list:
+    """Returns few and small ones of these variables, such that each equation depends on one.
+
+    An equation that depends on none of the candidates is left out.
+    """
+    bit = {v: 1 << i for i, v in enumerate(candidates)}
+    sources = dict(bit)
+    masks = set()
+    for equation in equations:
+        mask = 0
+        for v in variables(equation.invars):
+            mask |= sources.get(v, 0)
+        sources.update((v, sources.get(v, 0) or mask) for v in equation.outvars)
+        masks.add(mask)
+    masks.discard(0)
+    chosen = (1 << len(candidates)) - 1
+    for v in sorted(candidates, key=lambda v: size_in_bytes(v.aval), reverse=True):
+        if all(mask & chosen & ~bit[v] for mask in masks):
+            chosen &= ~bit[v]
+    return [v for v in candidates if bit[v] & chosen]
+
+
+def is_dear(equation: Any, repeated: bool = False) -> bool:
     """Returns whether an equation, or one within it, is better not run twice."""
-    if equation.primitive in dear or has_effects(equation):
+    if has_effects(equation):
         return True
-    return any(is_dear(inner) for closed in held(equation.params) for inner in closed.eqns)
+    if equation.primitive in dear:
+        avals = [atom.aval for atom in equation.invars]
+        return not repeated or dear[equation.primitive](*avals, **equation.params)
+    inner = (e for closed in held(equation.params) for e in closed.eqns)
+    return any(is_dear(e, repeated) for e in inner)
 
 
 def held(params: dict) -> list:

@@ -13,6 +13,7 @@ from jax.extend.source_info_util import current
 
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import Missing, Unit, missing, pullback, structured
+from backprop_jax.partition.keeping import choices, within
 from backprop_jax.partition.residuals import split
 from backprop_jax.rules.functions import own_rule
 from backprop_jax.rules.models import primitive_of
@@ -76,24 +77,14 @@ def checkpoint(
 ) -> Unit:
     """A function that keeps its operands, and what the policy allows; all else is computed again.
 
-    The operands pass an optimization barrier on the way back, or XLA would find what it computed
-    before and keep it for us; all of them do, or those that `prevent_cse` names.
+    The operands pass a fence on the way back, or XLA would find what it computed before and keep it
+    for us; all of them may, or those that `prevent_cse` names.
     """
     del params
-    unit = split(ClosedJaxpr(jaxpr, ()), active, saveable=saveable_by(policy)).unit()
-
-    each = prevent_cse if isinstance(prevent_cse, tuple) else (prevent_cse,) * len(active)
-    behind = [each[i] for i in unit.keeps]
-
-    def backward(operands: list, kept: list, cotangents: list) -> list:
-        if any(each):
-            hidden = [x for x, b in zip(operands, behind, strict=True) if b]
-            hidden, kept, cotangents = lax.optimization_barrier((hidden, kept, cotangents))
-            found = iter(hidden)
-            operands = [next(found) if b else x for x, b in zip(operands, behind, strict=True)]
-        return unit.backward(operands, kept, cotangents)
-
-    return unit._replace(backward=backward)
+    here, loops = choices(policy)
+    with within(loops):
+        cut = split(ClosedJaxpr(jaxpr, ()), active, keeping=here)
+    return cut.unit(prevent_cse if isinstance(prevent_cse, tuple) else [prevent_cse] * len(active))
 
 
 def calls_python(g: tuple, needed: tuple) -> list[Missing]:
@@ -106,16 +97,3 @@ def calls_python(g: tuple, needed: tuple) -> list[Missing]:
 number = jax.ShapeDtypeStruct((), "float32")
 for callback in (jax.pure_callback, io_callback):
     pullback(primitive_of(functools.partial(callback, np.sin, number), number))(calls_python)
-
-
-def saveable_by(policy: Callable | None) -> Callable[[Any], bool]:
-    """Returns whether a `jax.checkpoint` policy lets the results of an equation be kept."""
-
-    def saveable(equation: Any) -> bool:
-        if policy is None:
-            return False
-        avals = [atom.aval for atom in equation.invars]
-        answer = policy(equation.primitive, *avals, **equation.params)
-        return bool(answer)
-
-    return saveable

@@ -1,6 +1,7 @@
 """Products that sum over axes: the dot product in general, and convolution. All are bilinear."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -206,4 +207,17 @@ def conv_of_y(
 
 bilinear(lax.dot_general_p, dot_of_x, dot_of_y)
 bilinear(lax.conv_general_dilated_p, conv_of_x, conv_of_y)
-dear_to_recompute(lax.dot_general_p, lax.conv_general_dilated_p)
+#: Operations for each byte of a result, below which a processor computes a product again in less
+#: time than it takes to write it down and read it: measured with recurrent networks, see docs.
+OPERATIONS = 128
+
+
+def is_long(x: Any, y: Any, *, dimension_numbers: Any, **params: Any) -> bool:
+    """Returns whether a product adds up so many terms that a loop had better keep its result."""
+    del y, params
+    (contracted, _), _ = dimension_numbers
+    return 2 * math.prod(x.shape[i] for i in contracted) >= OPERATIONS * x.dtype.itemsize
+
+
+dear_to_recompute(lax.conv_general_dilated_p)
+dear_to_recompute(lax.dot_general_p, in_loops=is_long)

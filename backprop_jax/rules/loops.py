@@ -1,5 +1,7 @@
 """Loops: `scan`, which `lax.map` and `fori_loop` with a known number of trips become, too."""
 
+import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +12,7 @@ from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import among, as_function, depending_on
 from backprop_jax.engine.registry import Unit, dear_to_recompute, structured
 from backprop_jax.engine.sweep import sweep
+from backprop_jax.partition.keeping import in_force, within
 from backprop_jax.partition.residuals import Split, split
 
 
@@ -187,13 +190,71 @@ def scan(
     """
     consts, carry = arities(params)
     stacked = len(jaxpr.in_avals) - consts - carry
+    keeping = in_force()
+    if 1 < (count := keeping.segments(length)) < length:
+        shape = consts, carry, length, reverse, unroll
+        with within(dataclasses.replace(keeping, carries=None)):
+            return split(in_segments(jaxpr, shape, count), active).unit()
     body_active = tuple(carried_activity(jaxpr, active, consts, carry))
     free = [True] * consts + [False] * carry + [True] * stacked
     fixed = [True] * consts + [False] * (carry + stacked)
-    body = split(jaxpr, body_active, free, fixed)
+    body = split(jaxpr, body_active, free, fixed, repeated=True)
     loop = Loop(body, consts, carry, length, reverse, unroll)
     moving = (*body_active[consts : consts + carry], *body.moving[carry:])
     return Unit(loop.forward, loop.backward, loop.keeps, moving)
+
+
+def in_segments(jaxpr: Any, shape: tuple[int, int, int, bool, int], count: int) -> Any:
+    """Returns the jaxpr of a scan as one of segments, each run again on the way back as a whole.
+
+    Args:
+      jaxpr: of the body.
+      shape: number of constants, of carries, of trips, and `reverse` and `unroll` of the scan.
+      count: number of segments; a shorter one takes the trips that are left, the last of them.
+    """
+    consts, carry, length, reverse, unroll = shape
+    size = -(-length // count)
+    whole = length - length % size
+    body = as_function(jaxpr)
+
+    def run(*operands: Any) -> list:
+        fixed, xs = list(operands[:consts]), list(operands[consts + carry :])
+
+        def segment(trips: int, state: list, xs: list) -> tuple[list, list]:
+            def trip(state: list, xs: list) -> tuple[list, list]:
+                results = body(*fixed, *state, *xs)
+                return results[:carry], results[carry:]
+
+            return lax.scan(trip, state, xs, length=trips, reverse=reverse, unroll=unroll)
+
+        again = jax.checkpoint(segment, prevent_cse=False, static_argnums=0)
+
+        def main(state: list) -> tuple[list, list]:
+            folded = [lax.reshape(x[:whole], (whole // size, size, *x.shape[1:])) for x in xs]
+            one = functools.partial(again, size)
+            state, ys = lax.scan(one, state, folded, whole // size, reverse=reverse)
+            return state, [lax.reshape(y, (whole, *y.shape[2:])) for y in ys]
+
+        def rest(state: list) -> tuple[list, list]:
+            return again(length - whole, state, [x[whole:] for x in xs])
+
+        state = list(operands[consts : consts + carry])
+        if whole == length:
+            state, ys = main(state)
+            return [*state, *ys]
+        (state, first), order = (rest(state), main) if reverse else (main(state), rest)
+        state, second = order(state)
+        pairs = zip(second, first, strict=True) if reverse else zip(first, second, strict=True)
+        return [*state, *(lax.concatenate(pair, 0) for pair in pairs)]
+
+    return jax.make_jaxpr(run)(*jaxpr_operands(jaxpr, consts + carry, length))
+
+
+def jaxpr_operands(jaxpr: Any, start: int, length: int) -> list:
+    """Returns the types of the operands of a scan with this body: from `start` on, stacked."""
+    avals = jaxpr.in_avals
+    stacked = [aval.update(shape=(length, *aval.shape)) for aval in avals[start:]]
+    return [*avals[:start], *stacked]
 
 
 dear_to_recompute(lax.scan_p)

@@ -1,0 +1,139 @@
+"""A fence before what is computed again: the compiler may not find it among what it has computed.
+
+XLA merges equal computations. If the way back computes a value again from others that were there on
+the way forward, the two are equal, and it keeps the first one: the memory is lost, and nobody told.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+from jax.extend.core import Primitive, set_current_trace
+from jax.interpreters import batching, mlir
+
+from backprop_jax.engine.cotangents import is_differentiable
+from backprop_jax.engine.registry import doors
+
+fence_p = Primitive("fence")
+fence_p.multiple_results = True
+
+
+def fence(values: Sequence, after: Sequence) -> list:
+    """Returns the values as ones that the compiler meets when one of `after` is there, no sooner.
+
+    The numbers are the same. For JAX's own differentiation it is the identity, too.
+    """
+    clocks = [g for g in after if g is not None and g.size and is_differentiable(jax.typeof(g))]
+    places = [i for i, x in enumerate(values) if jax.typeof(x).size]
+    if not clocks or not places:
+        return list(values)
+    hidden = list(values)
+    for i, x in zip(places, hide(clocks[0], [raw(values[i]) for i in places]), strict=True):
+        hidden[i] = of_kind(x, values[i])
+    return hidden
+
+
+@jax.custom_jvp
+def hide(clock: Any, values: list) -> list:
+    """Returns the values behind a fence."""
+    return fence_p.bind(clock, *values)
+
+
+@hide.defjvp
+def hide_jvp(primals: tuple, tangents: tuple) -> tuple:
+    """The identity: what moves the values moves the same numbers behind the fence."""
+    return hide(*primals), tangents[1]
+
+
+def is_key(x: Any) -> bool:
+    """Returns whether these are random keys."""
+    return jax.dtypes.issubdtype(jax.typeof(x).dtype, jax.dtypes.prng_key)
+
+
+def raw(x: Any) -> Any:
+    """Returns the words of a random key, anything else as it is."""
+    return jax.random.key_data(x) if is_key(x) else x
+
+
+def of_kind(x: Any, like: Any) -> Any:
+    """Returns words as a random key, if that is what they were."""
+    return jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if is_key(like) else x
+
+
+@fence_p.def_abstract_eval
+def avals(clock: Any, *values: Any) -> list:
+    """Returns the types of the values."""
+    del clock
+    return list(values)
+
+
+@fence_p.def_impl
+def identity(clock: Any, *values: Any) -> list:
+    """Returns the values: where there is no program, there is nothing to merge."""
+    del clock
+    return list(values)
+
+
+def barrier(clock: Any, *values: Any) -> list:
+    """Hides the values behind XLA's own barrier, which is there until all is merged that can be."""
+    return list(lax.optimization_barrier((clock, *values))[1:])
+
+
+def idle_loop(clock: Any, *values: Any) -> list:
+    """Hides the values in a loop that makes no trip, which the compiler cannot know.
+
+    XLA for processors drops its barriers before it looks for what is equal. A loop stays: it goes
+    on if a number of the cotangent is NaN and zero at once. It costs a copy.
+    """
+    numbers = lax.reshape(lax.real(clock) if is_complex(clock) else clock, (clock.size,))
+    number = lax.index_in_dim(numbers, 0, keepdims=False)
+    never = lax.bitwise_and(lax.ne(number, number), lax.eq(number, lax.full_like(number, 0)))
+
+    def changed(x: Any) -> Any:
+        numeric = is_differentiable(jax.typeof(x))
+        return lax.neg(x) if numeric else lax.bitwise_not(x)
+
+    def trip(state: tuple) -> tuple:
+        return lax.bitwise_not(state[0]), [changed(x) for x in state[1]]
+
+    return lax.while_loop(lambda state: state[0], trip, (never, list(values)))[1]
+
+
+def is_complex(x: Any) -> bool:
+    """Returns whether the numbers are complex."""
+    return jax.dtypes.issubdtype(x.dtype, np.complexfloating)
+
+
+class Passing:
+    """The rule of a fence: it lets a cotangent through. Its clock is no operand."""
+
+    kind = "linear"
+
+    def pull(self, node: Any, cotangents: list) -> list:
+        """Returns the cotangents of the values."""
+        del node
+        return cotangents
+
+
+def write_down(tape: Any, tracers: Sequence, params: dict) -> list:
+    """Runs a fence and writes down what passes it."""
+    (clock, *values), (_, *slots) = tape.unwrap(tracers)
+    with set_current_trace(tape.parent_trace):
+        hidden = fence_p.bind(clock, *values)
+    moving = [slot is not None for slot in slots]
+    if not any(moving):
+        return hidden
+    return tape.add(fence_p, params, Passing(), (values, slots), hidden, None, moving)
+
+
+def batched(operands: Sequence, axes: Sequence, **params: Any) -> tuple:
+    """Returns the fence of batches, which is that of the values."""
+    return fence_p.bind(*operands, **params), axes[1:]
+
+
+mlir.register_lowering(fence_p, mlir.lower_fun(barrier, multiple_results=True))
+mlir.register_lowering(fence_p, mlir.lower_fun(idle_loop, multiple_results=True), platform="cpu")
+batching.primitive_batchers[fence_p] = batched
+doors[fence_p] = write_down

@@ -1,0 +1,211 @@
+"""`remat=` and `checkpoint`: whatever is kept, the gradient is the same, and less is kept."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.ad_checkpoint import checkpoint_name
+
+import backprop_jax as bp
+from tests.rules.jaxprs import primitives
+
+W = np.linspace(-0.5, 0.5, 16).reshape(4, 4)
+XS = np.linspace(-1, 1, 28).reshape(7, 4)
+X = XS[0]
+
+
+def dense(w: Any, x: Any) -> Any:
+    for _ in range(6):
+        x = checkpoint_name(jnp.tanh(w @ x), "layer") + 0.3 * jnp.sin(x)
+    return jnp.sum(x)
+
+
+def recurrent(w: Any, x: Any, reverse: bool = False, length: int = 7) -> Any:
+    def step(h: Any, x: Any) -> tuple:
+        h = checkpoint_name(jnp.tanh(w @ h + x), "layer")
+        return jnp.exp(h) * h, jnp.sum(h)
+
+    h, ys = lax.scan(step, x, XS[:length], reverse=reverse)
+    return jnp.sum(h) + jnp.sum(jnp.sin(ys))
+
+
+def counted(w: Any, x: Any) -> Any:
+    """A loop without stacked values, and one in it whose trips nobody knows."""
+
+    def trip(i: Any, h: Any) -> Any:
+        h = lax.while_loop(lambda h: jnp.sum(h**2) > 1, lambda h: 0.5 * h, w @ h + i)
+        return jnp.cos(h)
+
+    return jnp.sum(lax.fori_loop(0, 5, trip, x))
+
+
+def branching(w: Any, x: Any) -> Any:
+    x = lax.cond(jnp.sum(x) > 0, lambda x: jnp.sin(w @ x), lambda x: jnp.exp(w.T @ x), x)
+    return jnp.sum(jax.nn.relu(jax.nn.softmax(w @ x)))
+
+
+def random(w: Any, x: Any) -> Any:
+    """Keys go from segment to segment."""
+    key = jax.random.key(0)
+    for _ in range(3):
+        key, own = jax.random.split(key)
+        x = jnp.where(jax.random.bernoulli(own, 0.7, x.shape), jnp.sin(w @ x), x)
+    return jnp.sum(x)
+
+
+PROGRAMS = {
+    "dense": dense,
+    "recurrent": recurrent,
+    "recurrent reversed": functools.partial(recurrent, reverse=True),
+    "one trip": functools.partial(recurrent, length=1),
+    "no trip": functools.partial(recurrent, length=0),
+    "counted": counted,
+    "branching": branching,
+    "random": random,
+}
+POLICIES = jax.checkpoint_policies
+CHOICES = [
+    "auto",
+    "full",
+    "1GiB",
+    10**9,
+    POLICIES.everything_saveable,
+    POLICIES.nothing_saveable,
+    POLICIES.dots_saveable,
+    POLICIES.dots_with_no_batch_dims_saveable,
+    POLICIES.save_only_these_names("layer"),
+    POLICIES.save_any_names_but_these("layer"),
+    POLICIES.save_from_both_policies(
+        POLICIES.dots_saveable, POLICIES.save_only_these_names("layer")
+    ),
+]
+
+
+def gradient(fun: Callable, *operands: Any) -> Any:
+    """Returns the gradient by finite trips of jax.grad, or ours where it has none."""
+    engine = bp if fun is counted else jax
+    return engine.grad(fun, (0, 1))(*operands)
+
+
+@hypothesis.settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@hypothesis.given(
+    st.sampled_from(sorted(PROGRAMS)),
+    st.sampled_from(CHOICES),
+    st.sampled_from([None, 1, 2, 3, 7]),
+    st.booleans(),
+)
+def test_the_gradient_is_the_same_whatever_is_kept(name, remat, segments, compiled):
+    fun = PROGRAMS[name]
+    with jax.enable_x64(True):
+        got = bp.grad(bp.checkpoint(fun, remat=remat, segments=segments), (0, 1))
+        got = (jax.jit(got) if compiled else got)(W, X)
+        chex.assert_trees_all_close(got, gradient(fun, W, X), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("remat", ["auto", "full", POLICIES.dots_saveable])
+def test_the_option_and_higher_orders(remat):
+    with jax.enable_x64(True):
+        value, got = bp.value_and_grad(dense, remat=remat)(W, X)
+        np.testing.assert_allclose(value, dense(W, X), rtol=1e-14)
+        np.testing.assert_allclose(got, jax.grad(dense)(W, X), rtol=1e-12)
+        _, pullback = bp.vjp(dense, W, X, remat=remat)
+        np.testing.assert_allclose(pullback(1.0)[1], jax.grad(dense, 1)(W, X), rtol=1e-12)
+        kept = functools.partial(bp.checkpoint(recurrent, remat=remat), W)
+        whole = functools.partial(recurrent, W)
+        np.testing.assert_allclose(bp.hessian(kept)(X), jax.hessian(whole)(X), rtol=1e-9)
+        np.testing.assert_allclose(jax.hessian(kept)(X), jax.hessian(whole)(X), rtol=1e-9)
+        rows = jax.vmap(bp.grad(kept))(XS)
+        np.testing.assert_allclose(rows, jax.vmap(jax.grad(whole))(XS), rtol=1e-12)
+
+
+def temporaries(fun: Callable, *operands: Any) -> int:
+    return jax.jit(fun).lower(*operands).compile().memory_analysis().temp_size_in_bytes
+
+
+def chain(x: Any) -> Any:
+    for _ in range(64):
+        x = jnp.tanh(x) + 0.3 * x
+    return jnp.sum(x)
+
+
+@pytest.mark.parametrize("remat", ["auto", "full"])
+def test_a_chain_takes_a_third_of_the_memory(remat):
+    """XLA would find what is computed again among what it has, were there no fence."""
+    x = np.zeros(1 << 14, np.float32)
+    plain = temporaries(bp.grad(chain), x)
+    assert temporaries(bp.grad(chain, remat=remat), x) < 0.4 * plain
+
+
+def test_a_loop_in_segments_keeps_the_root():
+    def loop(x: Any) -> Any:
+        return jnp.sum(lax.scan(lambda x, _: (jnp.sin(x), None), x, length=400)[0])
+
+    x = np.zeros(1 << 10, np.float32)
+    plain = temporaries(bp.grad(loop), x)
+    assert temporaries(bp.grad(bp.checkpoint(loop, segments=20)), x) < 0.15 * plain
+
+
+def test_a_budget_computes_again_as_little_as_fits():
+    x = np.zeros((64, 64), np.float32)
+
+    def products(x: Any) -> Any:
+        for _ in range(8):
+            x = jnp.sin(x @ x)
+        return jnp.sum(x)
+
+    def runs(remat: Any) -> int:
+        program = jax.make_jaxpr(bp.grad(products, remat=remat))(x)
+        return primitives(program.jaxpr)["dot_general"]
+
+    assert runs("1GiB") == runs(None) == runs("auto") == 24
+    assert runs("full") > 24
+    assert runs(14 * x.nbytes) == runs("full")
+
+
+@pytest.mark.parametrize("remat", ["atuo", "12 parsecs", -1, 1.5, True, b"1"])
+def test_what_is_no_choice_is_said_at_once(remat):
+    with pytest.raises(ValueError, match="remat=.* is not known; it may be None, 'auto'"):
+        bp.grad(dense, remat=remat)
+
+
+def test_a_budget_too_small_says_what_is_needed():
+    with pytest.raises(ValueError, match=r"remat=10 is too few bytes.*dense: it needs \d+"):
+        bp.grad(dense, remat=10)(W, X)
+
+
+def test_options_that_exclude_each_other():
+    with pytest.raises(ValueError, match="policy and remat say the same"):
+        bp.checkpoint(dense, remat="auto", policy=POLICIES.dots_saveable)
+    with pytest.raises(ValueError, match="do not go with"):
+        bp.checkpoint(dense, remat="auto", static_argnums=1)
+    with pytest.raises(ValueError, match="1 is the least"):
+        bp.checkpoint(dense, segments=0)
+
+
+def test_options_of_the_function_stay_what_they_are():
+    """A text is no array: the function gets it as it is. It is traced once."""
+    traced = []
+
+    def fun(x: Any, name: str, *, power: int) -> Any:
+        traced.append(name)
+        return jnp.sum(getattr(jnp, name)(x) ** power)
+
+    got = bp.grad(fun, remat="auto")
+    for _ in range(2):
+        np.testing.assert_allclose(got(X, "sin", power=2), jnp.sin(2 * X), rtol=1e-6)
+    assert traced == ["sin"]
+
+
+def test_what_a_function_closes_over_has_its_gradient():
+    def outer(w: Any) -> Any:
+        return bp.checkpoint(lambda x: dense(w, x), remat="auto")(X)
+
+    np.testing.assert_allclose(bp.grad(outer)(W), bp.grad(dense)(W, X), rtol=1e-5)
