@@ -10,6 +10,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
 from backprop_jax.engine import cotangents as ct
+from backprop_jax.engine.jaxprs import needed_for, variables
 from backprop_jax.errors import MissingRule
 from backprop_jax.meshes import put
 
@@ -115,6 +116,23 @@ def pull(node: Any, cotangents: list) -> list:
     if node.rule is None:
         raise node.missing_rule()
     return node.rule.pull(node, cotangents)
+
+
+def read_by(node: Any) -> list:
+    """Returns those of the values a step keeps that the way back reads for the operands wanted."""
+    kept, tree = jax.tree.flatten(node.kept)
+    pairs = zip(node.results, node.result_avals, strict=True)
+    cotangents = [None if slot is None else aval for slot, aval in pairs]
+
+    def back(kept: list, cotangents: list) -> list:
+        step = dataclasses.replace(node, kept=jax.tree.unflatten(tree, kept))
+        pairs = zip(node.operands, pull(step, cotangents), strict=True)
+        return [g for slot, g in pairs if slot is not None and g is not None]
+
+    jaxpr = jax.make_jaxpr(back)(list(map(jax.typeof, kept)), cotangents).jaxpr
+    needed = needed_for(jaxpr.outvars, jaxpr.eqns)
+    read = {v for e in needed for v in variables(e.invars)} | set(variables(jaxpr.outvars))
+    return [x for x, v in zip(kept, jaxpr.invars, strict=False) if v in read]
 
 
 # A derivative that is missing within a loop, a branch or a compiled function may turn out not to

@@ -10,7 +10,7 @@ analysis.
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -28,6 +28,7 @@ from backprop_jax.engine.cotangents import is_differentiable
 from backprop_jax.engine.jaxprs import reach, run_on
 from backprop_jax.engine.reading import Reading
 from backprop_jax.engine.registry import Constant, Row, Structured, Unit, accesses, doors, touching
+from backprop_jax.engine.reverse import read_by
 from backprop_jax.errors import EscapedReference, MissingRule, NotLinear, message
 
 
@@ -109,6 +110,12 @@ class Node:
                 to_go_on="add one (backprop_jax.extend), or wrap the call in lax.stop_gradient.",
             )
         )
+
+
+def moves(values: Iterable, operands: tuple[list, list], results: Sequence) -> bool:
+    """Returns whether one of these values is a result, or an operand that has a slot."""
+    moving = [value for value, slot in zip(*operands, strict=True) if slot is not None]
+    return any(value is other for value in values for other in [*moving, *results])
 
 
 class Tape(Trace):
@@ -210,9 +217,9 @@ class Tape(Trace):
         kept = None
         if type(rule) is Row:
             kept = rule.keep(values, result, [slot is not None for slot in slots])
-            if self.linear:
-                self.check_linear(list(kept.values()), operands, results)
         outs = self.add(primitive, params, rule, operands, results, kept)
+        if self.linear and kept and moves(kept.values(), operands, results):
+            self.check_linear(read_by(self.nodes[-1]), operands, results)
         return outs if primitive.multiple_results else outs[0]
 
     def process_structured(
@@ -277,8 +284,7 @@ class Tape(Trace):
 
     def check_linear(self, kept: Sequence, operands: tuple[list, list], results: Sequence) -> None:
         """Raises NotLinear if a step of a linear function keeps a value that moves with it."""
-        moving = [value for value, slot in zip(*operands, strict=True) if slot is not None]
-        if any(value is other for value in kept for other in [*moving, *results]):
+        if moves(kept, operands, results):
             raise NotLinear(self.linear)
 
     def process_custom_jvp_call(

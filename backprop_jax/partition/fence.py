@@ -4,6 +4,7 @@ XLA merges equal computations. If the way back computes a value again from other
 the way forward, the two are equal, and it keeps the first one: the memory is lost, and nobody told.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,31 +21,32 @@ fence_p = Primitive("fence")
 fence_p.multiple_results = True
 
 
-def fence(values: Sequence, after: Sequence) -> list:
+def fence(values: Sequence, after: Sequence, firm: bool) -> list:
     """Returns the values as ones that the compiler meets when one of `after` is there, no sooner.
 
-    The numbers are the same. For JAX's own differentiation it is the identity, too.
+    The numbers are the same. For JAX's own differentiation it is the identity, too. A fence that is
+    not firm stands for partitions alone: what is computed from its values belongs to the way back.
     """
     clocks = [g for g in after if g is not None and g.size and is_differentiable(jax.typeof(g))]
     places = [i for i, x in enumerate(values) if jax.typeof(x).size]
     if not clocks or not places:
         return list(values)
     hidden = list(values)
-    for i, x in zip(places, hide(clocks[0], [raw(values[i]) for i in places]), strict=True):
+    for i, x in zip(places, hide(firm, clocks[0], [raw(values[i]) for i in places]), strict=True):
         hidden[i] = of_kind(x, values[i])
     return hidden
 
 
-@jax.custom_jvp
-def hide(clock: Any, values: list) -> list:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def hide(firm: bool, clock: Any, values: list) -> list:
     """Returns the values behind a fence."""
-    return fence_p.bind(clock, *values)
+    return fence_p.bind(clock, *values, firm=firm)
 
 
 @hide.defjvp
-def hide_jvp(primals: tuple, tangents: tuple) -> tuple:
+def hide_jvp(firm: bool, primals: tuple, tangents: tuple) -> tuple:
     """The identity: what moves the values moves the same numbers behind the fence."""
-    return hide(*primals), tangents[1]
+    return hide(firm, *primals), tangents[1]
 
 
 def is_key(x: Any) -> bool:
@@ -63,30 +65,34 @@ def of_kind(x: Any, like: Any) -> Any:
 
 
 @fence_p.def_abstract_eval
-def avals(clock: Any, *values: Any) -> list:
+def avals(clock: Any, *values: Any, firm: bool) -> list:
     """Returns the types of the values."""
-    del clock
+    del clock, firm
     return list(values)
 
 
 @fence_p.def_impl
-def identity(clock: Any, *values: Any) -> list:
+def identity(clock: Any, *values: Any, firm: bool) -> list:
     """Returns the values: where there is no program, there is nothing to merge."""
-    del clock
+    del clock, firm
     return list(values)
 
 
-def barrier(clock: Any, *values: Any) -> list:
+def barrier(clock: Any, *values: Any, firm: bool) -> list:
     """Hides the values behind XLA's own barrier, which is there until all is merged that can be."""
+    if not firm:
+        return list(values)
     return list(lax.optimization_barrier((clock, *values))[1:])
 
 
-def idle_loop(clock: Any, *values: Any) -> list:
+def idle_loop(clock: Any, *values: Any, firm: bool) -> list:
     """Hides the values in a loop that makes no trip, which the compiler cannot know.
 
     XLA for processors drops its barriers before it looks for what is equal. A loop stays: it goes
     on if a number of the cotangent is NaN and zero at once. It costs a copy.
     """
+    if not firm:
+        return list(values)
     numbers = lax.reshape(lax.real(clock) if is_complex(clock) else clock, (clock.size,))
     number = lax.index_in_dim(numbers, 0, keepdims=False)
     never = lax.bitwise_and(lax.ne(number, number), lax.eq(number, lax.full_like(number, 0)))
@@ -121,7 +127,7 @@ def write_down(tape: Any, tracers: Sequence, params: dict) -> list:
     """Runs a fence and writes down what passes it."""
     (clock, *values), (_, *slots) = tape.unwrap(tracers)
     with set_current_trace(tape.parent_trace):
-        hidden = fence_p.bind(clock, *values)
+        hidden = fence_p.bind(clock, *values, **params)
     moving = [slot is not None for slot in slots]
     if not any(moving):
         return hidden

@@ -105,22 +105,26 @@ class Split:
         """Returns the two halves for a jaxpr that is run once.
 
         Args:
-          fenced: for every operand, whether it may be hidden from the compiler on the way back, so
-            that what is computed again from it is. Default: nothing is hidden.
+          fenced: for a jaxpr that is to be computed again, for every operand whether it may be
+            hidden from the compiler on the way back. Else: nothing.
         """
         keeps = tuple(i for i, v in enumerate(self.operands) if v in set(self.kept))
         computed = [v for v in self.kept if v not in set(self.operands)]
         held = [*(self.operands[i] for i in keeps), *computed]
-        open_ = {v for v, f in zip(self.operands, fenced, strict=False) if not f}
-        hidden = covering([v for v in held if v not in open_], self.again()) if any(fenced) else []
+        hidden, seen = [], {v for v, f in zip(self.operands, fenced, strict=False) if not f}
+        if fenced:
+            order = sorted(held, key=lambda v: (v in seen, size_in_bytes(v.aval)))
+            hidden = covering(order, self.again())
 
         def forward(*operands: Any) -> tuple[list, list]:
             return self.forward(dict(zip(self.operands, operands, strict=True)), computed)
 
         def backward(operands: Sequence, kept: Sequence, cotangents: Sequence) -> list:
             at_hand = dict(zip(held, [*operands, *kept], strict=True))
-            behind = fence([at_hand[v] for v in hidden], cotangents)
-            at_hand.update(zip(hidden, behind, strict=True))
+            for firm in (True, False):
+                group = [v for v in hidden if (v not in seen) == firm]
+                behind = fence([at_hand[v] for v in group], cotangents, firm)
+                at_hand.update(zip(group, behind, strict=True))
             return self.backward(at_hand, cotangents)
 
         return Unit(forward, backward, keeps, tuple(self.moving))
@@ -227,7 +231,7 @@ def choose(
 
 
 def covering(candidates: Sequence, equations: Sequence) -> list:
-    """Returns few and small ones of these variables, such that each equation depends on one.
+    """Returns few of these variables, early ones, such that each equation depends on one of them.
 
     An equation that depends on none of the candidates is left out.
     """
@@ -242,7 +246,7 @@ def covering(candidates: Sequence, equations: Sequence) -> list:
         masks.add(mask)
     masks.discard(0)
     chosen = (1 << len(candidates)) - 1
-    for v in sorted(candidates, key=lambda v: size_in_bytes(v.aval), reverse=True):
+    for v in reversed(candidates):
         if all(mask & chosen & ~bit[v] for mask in masks):
             chosen &= ~bit[v]
     return [v for v in candidates if bit[v] & chosen]

@@ -95,19 +95,17 @@ def gradient(fun: Callable, *operands: Any) -> Any:
     return engine.grad(fun, (0, 1))(*operands)
 
 
-@hypothesis.settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@hypothesis.settings(max_examples=14, deadline=None, derandomize=True, database=None)
 @hypothesis.given(
     st.sampled_from(sorted(PROGRAMS)),
     st.sampled_from(CHOICES),
     st.sampled_from([None, 1, 2, 3, 7]),
-    st.booleans(),
 )
-def test_the_gradient_is_the_same_whatever_is_kept(name, remat, segments, compiled):
+def test_the_gradient_is_the_same_whatever_is_kept(name, remat, segments):
     fun = PROGRAMS[name]
     with jax.enable_x64(True):
         got = bp.grad(bp.checkpoint(fun, remat=remat, segments=segments), (0, 1))
-        got = (jax.jit(got) if compiled else got)(W, X)
-        chex.assert_trees_all_close(got, gradient(fun, W, X), rtol=1e-12, atol=1e-12)
+        chex.assert_trees_all_close(jax.jit(got)(W, X), gradient(fun, W, X), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("remat", ["auto", "full", POLICIES.dots_saveable])
@@ -120,9 +118,8 @@ def test_the_option_and_higher_orders(remat):
         np.testing.assert_allclose(pullback(1.0)[1], jax.grad(dense, 1)(W, X), rtol=1e-12)
         kept = functools.partial(bp.checkpoint(recurrent, remat=remat), W)
         whole = functools.partial(recurrent, W)
-        np.testing.assert_allclose(bp.hessian(kept)(X), jax.hessian(whole)(X), rtol=1e-9)
-        np.testing.assert_allclose(jax.hessian(kept)(X), jax.hessian(whole)(X), rtol=1e-9)
-        rows = jax.vmap(bp.grad(kept))(XS)
+        np.testing.assert_allclose(jax.jit(bp.hessian(kept))(X), jax.hessian(whole)(X), rtol=1e-9)
+        rows = jax.jit(jax.vmap(bp.grad(kept)))(XS)
         np.testing.assert_allclose(rows, jax.vmap(jax.grad(whole))(XS), rtol=1e-12)
 
 
@@ -131,7 +128,7 @@ def temporaries(fun: Callable, *operands: Any) -> int:
 
 
 def chain(x: Any) -> Any:
-    for _ in range(64):
+    for _ in range(40):
         x = jnp.tanh(x) + 0.3 * x
     return jnp.sum(x)
 
@@ -140,8 +137,8 @@ def chain(x: Any) -> Any:
 def test_a_chain_takes_a_third_of_the_memory(remat):
     """XLA would find what is computed again among what it has, were there no fence."""
     x = np.zeros(1 << 14, np.float32)
-    plain = temporaries(bp.grad(chain), x)
-    assert temporaries(bp.grad(chain, remat=remat), x) < 0.4 * plain
+    plain = temporaries(bp.value_and_grad(chain), x)
+    assert temporaries(bp.value_and_grad(chain, remat=remat), x) < 0.4 * plain
 
 
 def test_a_loop_in_segments_keeps_the_root():
@@ -172,7 +169,7 @@ def test_a_budget_computes_again_as_little_as_fits():
 
 @pytest.mark.parametrize("remat", ["atuo", "12 parsecs", -1, 1.5, True, b"1"])
 def test_what_is_no_choice_is_said_at_once(remat):
-    with pytest.raises(ValueError, match="remat=.* is not known; it may be None, 'auto'"):
+    with pytest.raises(ValueError, match=r"remat=.* is not known; it may be None, 'auto'"):
         bp.grad(dense, remat=remat)
 
 

@@ -48,6 +48,18 @@ class Found(NamedTuple):
         return []
 
 
+def solved_in_a_custom_rule(ad, x):
+    """The step is linear in the right side alone, and its formula is one for all operands."""
+
+    def plain(x):
+        d = 0.2 * x
+        return lax.linalg.tridiagonal_solve(d, d + 3, d, x[:, None])
+
+    solved = jax.custom_jvp(plain)
+    solved.defjvp(lambda p, t: jax.jvp(plain, p, t))
+    return solved(jnp.sin(x))
+
+
 def searched_in_a_custom_rule(ad, x):
     """The tangent goes into the loop of a search, and nothing comes of it there."""
 
@@ -92,6 +104,7 @@ def multiplied_in_a_custom_rule(ad, x):
 
 FOUND = [
     Found(multiplied_in_a_custom_rule, (VECTOR,)),
+    Found(solved_in_a_custom_rule, (VECTOR,)),
     Found(searched_in_a_custom_rule, (VECTOR,)),
     Found(loop_of_stopped_values, (VECTOR, 2)),
     Found(product_with_a_start, (VECTOR,), BETTER),
