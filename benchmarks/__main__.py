@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--only NAME ...] [--quick] [--json FILE]`."""
+"""`python -m benchmarks`: ours and others side by side."""
 
 import argparse
 import json
@@ -6,27 +6,55 @@ import sys
 from pathlib import Path
 
 import jax
+from rich.console import Console
 
+from benchmarks.engines import ENGINES
 from benchmarks.measure import FULL, QUICK, measure
-from benchmarks.report import document, table
+from benchmarks.page import write
+from benchmarks.peers import RUNS, is_there, peers
+from benchmarks.report import Results, document, table
 from benchmarks.workloads import WORKLOADS
+
+WIDTH = 160
 
 
 def main() -> int:
     """Measures, prints a table, and writes a file if asked to."""
     parser = argparse.ArgumentParser("python -m benchmarks", description=main.__doc__)
     parser.add_argument("--only", nargs="+", choices=WORKLOADS, metavar="NAME", help="these alone")
-    parser.add_argument("--quick", action="store_true", help="few repeats: does it run?")
+    parser.add_argument(
+        "--engines",
+        type=lambda names: names.split(","),
+        default=["ours", "jax"],
+        metavar="NAME,...",
+        help=f"of {', '.join([*ENGINES, *RUNS])}; default: ours,jax",
+    )
+    parser.add_argument("--quick", action="store_true", help="few rounds: does it run?")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write all figures")
+    parser.add_argument(
+        "--write", action="store_true", help="measure nothing: write docs/performance.md anew"
+    )
     given = parser.parse_args()
-    results = {}
+    if given.write:
+        write()
+        return 0
+    unknown = [name for name in given.engines if name not in {**ENGINES, **RUNS}]
+    if unknown:
+        parser.error(f"no engine {', '.join(unknown)}; there are {', '.join([*ENGINES, *RUNS])}")
+    for name in given.engines:
+        if name in RUNS and not is_there(name):
+            print(f"{name}: skipped, its library is not installed", file=sys.stderr)
+    results: Results = {}
     for name in given.only or WORKLOADS:
         jax.clear_caches()
-        results[name] = measure(WORKLOADS[name](), QUICK if given.quick else FULL)
-        print(f"{name}: step {results[name]['step'].ratio:.2f}", file=sys.stderr)
-    print(table(results))
-    if given.json:
-        given.json.write_text(json.dumps(document(results), indent=2) + "\n")
+        workload = WORKLOADS[name]()
+        engines = [engine for engine in given.engines if engine in ENGINES]
+        others = peers(name, workload, [peer for peer in given.engines if peer in RUNS])
+        results[name] = measure(workload, engines, others, QUICK if given.quick else FULL)
+        print(f"{name}: step {results[name]['step'].ratios}", file=sys.stderr)
+        if given.json:
+            given.json.write_text(json.dumps(document(results), indent=1) + "\n")
+    Console(width=WIDTH).print(table(results))
     return 0
 
 

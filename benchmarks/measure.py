@@ -1,96 +1,133 @@
-"""Times, memory and errors of a workload with both engines.
+"""Times, memory and errors of a workload with several engines.
 
-The engines take turns within each pair of measurements, so that a machine that is busy or changes
-its clock is so for both; a ratio is the median over the pairs. Tracing and compiling are timed in
+The engines take turns within each round of measurements, so that a machine that is busy or changes
+its clock is so for all; a ratio is the median over the rounds. Tracing and compiling are timed in
 CPU time of the process, which other processes disturb little; runs in wall time.
 """
 
 import gc
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from statistics import median
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
-import backprop_jax as bp
-from benchmarks.workloads import Engine, Workload
+from benchmarks.engines import ENGINES, Engine
+from benchmarks.workload import Function, Workload
 
-ENGINES: dict[str, Engine] = {"backprop_jax": bp.value_and_grad, "jax": jax.value_and_grad}
+BASE = "jax"
+FORWARD = "forward"
 
 Clock = Callable[[], float]
-Numbers = dict[str, float]
-"""A number for each engine."""
+Sample = Callable[[], float]
+"""Measures once."""
 
 
 class Effort(NamedTuple):
-    """How often to measure: pairs of each kind, and how long one of a step should take."""
+    """How often to measure: rounds of each kind, and in seconds how long all of a kind may take.
+
+    Attributes:
+      seconds: how long one measurement of a step should take, by repeating it.
+      budget: no further round begins after that, once there were two.
+    """
 
     steps: int
     traces: int
     compiles: int
     eager: int
+    cold: int
     seconds: float
+    budget: float
 
 
-FULL = Effort(steps=31, traces=15, compiles=5, eager=9, seconds=0.05)
-QUICK = Effort(steps=3, traces=2, compiles=1, eager=1, seconds=0.005)
+FULL = Effort(steps=25, traces=11, compiles=5, eager=7, cold=2, seconds=0.03, budget=6.0)
+QUICK = Effort(steps=2, traces=1, compiles=1, eager=1, cold=1, seconds=0.002, budget=0.1)
 
 
 class Figure(NamedTuple):
-    """A quantity with both engines, and the median of the ratios of pairs."""
+    """A quantity with each engine, and for each the median of its ratios to `jax.grad`."""
 
-    values: Numbers
-    ratio: float
+    values: dict[str, float]
+    ratios: dict[str, float]
 
 
-def measure(workload: Workload, effort: Effort) -> dict[str, Figure | Numbers]:
-    """Returns the figures of a workload: seconds, bytes, and the errors of both gradients.
+def measure(
+    workload: Workload, engines: Iterable[str], peers: dict[str, Sample], effort: Effort
+) -> dict[str, Figure]:
+    """Returns the figures of a workload: seconds, bytes, errors, and ratios of these.
 
     step      a run of the compiled program
+    over      the same, over a run of the compiled function that is differentiated
     trace     `jax.jit(program).trace` of a function that is new each time, caches warm
-    compile   lowering and compiling what was traced
-    eager     the loss and its gradient, not compiled as a whole, caches warm
+    lower     its translation for XLA
+    compile   what XLA does with it
+    eager     the derivative, not compiled as a whole, caches warm
+    cold      the same, all caches empty
     memory    temporaries of the compiled program, as XLA plans them
-    error     largest distance from a float64 gradient, over the leaf's largest element
+    error     largest distance from the same in float64, over the leaf's largest element
     """
-    traced = {name: trace(workload, engine) for name, engine in ENGINES.items()}
+    programs = {name: workload.program(ENGINES[name]) for name in able(workload, engines)}
+    traced = {name: trace(it, workload.arguments) for name, it in programs.items()}
     compiled = {name: it.lower().compile() for name, it in traced.items()}
     once = {name: run(it, workload.arguments) for name, it in compiled.items()}
-    eager = {name: run(engine(workload.loss), workload.at) for name, engine in ENGINES.items()}
-    for each in (*once.values(), *eager.values()):
+    once[FORWARD] = run(trace(workload.forward, workload.at).lower().compile(), workload.at)
+    once |= peers
+    for each in once.values():
         each()
-    repeats = math.ceil(effort.seconds / once["jax"]())
+    repeats = math.ceil(effort.seconds / max(each() for each in once.values()))
 
-    def step(name: str) -> float:
-        return sum(once[name]() for _ in range(repeats)) / repeats
+    def step(each: Sample) -> Sample:
+        return lambda: sum(each() for _ in range(repeats)) / repeats
 
-    def retrace(name: str) -> float:
-        return seconds(lambda: trace(workload, ENGINES[name]), time.process_time)
-
-    def recompile(name: str) -> float:
-        fresh = trace(workload, ENGINES[name])
-        return seconds(lambda: fresh.lower().compile(), time.process_time)
-
-    memory = {name: temporaries(it) for name, it in compiled.items()}
-    return {
-        "step": paired(step, effort.steps),
-        "trace": paired(retrace, effort.traces),
-        "compile": paired(recompile, effort.compiles),
-        "eager": paired(lambda name: eager[name](), effort.eager),
-        "memory": Figure(memory, memory["backprop_jax"] / max(1, memory["jax"])),
-        "error": errors(workload),
-    }
+    steps = in_turns({name: step(it) for name, it in once.items()}, effort.steps, effort.budget)
+    found = {"step": figure(without(steps, FORWARD)), "over": over(steps)}
+    makings = {name: making(it, workload.arguments) for name, it in programs.items()}
+    for stage, (name, rounds) in enumerate(
+        [("trace", effort.traces), ("lower", effort.compiles), ("compile", effort.compiles)]
+    ):
+        samples = {engine: make(stage) for engine, make in makings.items()}
+        found[name] = figure(in_turns(samples, rounds, effort.budget))
+    if workload.eager:
+        found |= eager(workload, programs, effort)
+    bytes_of = {name: [temporaries(it)] for name, it in compiled.items()}
+    return {**found, "memory": figure(bytes_of), "error": errors(workload, programs)}
 
 
-def trace(workload: Workload, engine: Engine) -> Any:
+def able(workload: Workload, engines: Iterable[str]) -> list[str]:
+    """Returns those of the engines that have what a workload asks for."""
+    return [
+        name
+        for name in engines
+        if getattr(ENGINES[name], workload.needs)
+        and (workload.jax_can or not name.startswith("jax"))
+    ]
+
+
+def trace(program: Function, arguments: tuple) -> Any:
     """Returns the program traced, as a function that no cache knows."""
-    program = workload.program(engine)
-    return jax.jit(lambda *arguments: program(*arguments)).trace(*workload.arguments)
+    return jax.jit(lambda *arguments: program(*arguments)).trace(*arguments)
 
 
-def run(function: Callable[..., Any], arguments: tuple) -> Callable[[], float]:
+def making(program: Function, arguments: tuple) -> Callable[[int], Sample]:
+    """Returns what times a stage of making a program: 0 traces, 1 lowers, 2 compiles."""
+    stages = (lambda _: trace(program, arguments), lambda it: it.lower(), lambda it: it.compile())
+
+    def make(stage: int) -> Sample:
+        def sample() -> float:
+            made = None
+            for before in stages[:stage]:
+                made = before(made)
+            return seconds(lambda: stages[stage](made), time.process_time)
+
+        return sample
+
+    return make
+
+
+def run(function: Function, arguments: tuple) -> Sample:
     """Returns a function that runs another to its end and returns how long that took."""
     return lambda: seconds(
         lambda: jax.block_until_ready(function(*arguments)), time.perf_counter, collect=False
@@ -106,14 +143,63 @@ def seconds(action: Callable[[], Any], clock: Clock, collect: bool = True) -> fl
     return clock() - began
 
 
-def paired(sample: Callable[[str], float], pairs: int) -> Figure:
-    """Returns the medians of both engines and of their ratio, from samples taken in turns."""
-    taken: dict[str, list[float]] = {name: [] for name in ENGINES}
-    for pair in range(pairs):
-        for name in list(ENGINES)[:: -1 if pair % 2 else 1]:
-            taken[name].append(sample(name))
-    ratios = [ours / theirs for ours, theirs in zip(*taken.values(), strict=True)]
-    return Figure({name: median(each) for name, each in taken.items()}, median(ratios))
+def in_turns(samples: dict[str, Sample], rounds: int, budget: float) -> dict[str, list[float]]:
+    """Returns samples of each, taken in turns."""
+    taken: dict[str, list[float]] = {name: [] for name in samples}
+    began = time.perf_counter()
+    for number in range(rounds):
+        if number >= 2 and time.perf_counter() - began > budget:
+            break
+        for name in list(samples)[:: -1 if number % 2 else 1]:
+            taken[name].append(samples[name]())
+    return taken
+
+
+def figure(taken: dict[str, list[float]]) -> Figure:
+    """Returns the medians of what was measured, and of the ratios to `jax.grad`'s."""
+    base = taken.get(BASE, [])
+    ratios = {
+        name: median(a / b for a, b in zip(each, base, strict=True))
+        for name, each in taken.items()
+        if name != BASE and base and all(base)
+    }
+    return Figure({name: median(each) for name, each in taken.items()}, ratios)
+
+
+def over(steps: dict[str, list[float]]) -> Figure:
+    """Returns the times of the derivatives over that of the function itself."""
+    forward = steps[FORWARD]
+    return figure({
+        name: [a / b for a, b in zip(each, forward, strict=True)]
+        for name, each in without(steps, FORWARD).items()
+        if name in ENGINES
+    })  # fmt: skip
+
+
+def without(taken: dict[str, list[float]], name: str) -> dict[str, list[float]]:
+    """Returns what was measured, but for one."""
+    return {key: each for key, each in taken.items() if key != name}
+
+
+def eager(workload: Workload, engines: Iterable[str], effort: Effort) -> dict[str, Figure]:
+    """Returns how long the derivative takes outside `jax.jit`, with warm caches and without."""
+
+    def fresh(name: str) -> Sample:
+        return run(workload.derivative(ENGINES[name]), workload.at)
+
+    def cold(name: str) -> Sample:
+        def sample() -> float:
+            jax.clear_caches()
+            return fresh(name)()
+
+        return sample
+
+    samples = {name: fresh(name) for name in engines}
+    for each in samples.values():
+        each()
+    warm = in_turns(samples, effort.eager, effort.budget)
+    first = in_turns({name: cold(name) for name in engines}, effort.cold, effort.budget)
+    return {"eager": figure(warm), "cold": figure(first)}
 
 
 def temporaries(compiled: Any) -> float:
@@ -121,12 +207,34 @@ def temporaries(compiled: Any) -> float:
     return float(compiled.memory_analysis().temp_size_in_bytes)
 
 
-def errors(workload: Workload) -> Numbers:
-    """Returns how far each gradient is from float64; nothing for a loss that draws numbers."""
-    report = bp.compare(workload.loss, *workload.at)
-    found: Numbers = {}
-    for name, source in (("backprop_jax", "backprop_jax"), ("jax", "jax.grad")):
-        leaves = [leaf.between(source, "float64") for leaf in report.leaves]
-        if all(leaves):
-            found[name] = max(difference.relative for difference in leaves)
-    return found
+def errors(workload: Workload, engines: Iterable[str]) -> Figure:
+    """Returns how far each derivative is from float64's; nothing for a loss that draws numbers."""
+    if "random_bits" in str(jax.make_jaxpr(workload.forward)(*workload.at)):
+        return Figure({}, {})
+    with jax.enable_x64(True):
+        truth = result(workload, ENGINES[BASE if workload.jax_can else "ours"], longer(workload.at))
+        leaves = [jax.device_get(leaf) for leaf in truth]
+    found = {}
+    for name in engines:
+        pairs = zip(result(workload, ENGINES[name], workload.at), leaves, strict=True)
+        found[name] = [max(distance(jax.device_get(a), b) for a, b in pairs)]
+    return figure(found)
+
+
+def result(workload: Workload, engine: Engine, at: tuple) -> list[Any]:
+    """Returns the leaves of the derivative, compiled."""
+    return jax.tree.leaves(jax.jit(workload.derivative(engine))(*at))
+
+
+def longer(tree: Any) -> Any:
+    """Returns the same in float64."""
+
+    def cast(x: Any) -> Any:
+        return x.astype("float64") if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    return jax.tree.map(cast, tree)
+
+
+def distance(a: Any, truth: Any) -> float:
+    """Returns the largest difference over the largest element."""
+    return float(abs(a - truth).max() / max(abs(truth).max(), 1e-30))

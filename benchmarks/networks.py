@@ -1,51 +1,14 @@
-"""What is measured: networks in plain JAX, and the train steps of the four configurations."""
+"""Networks and what they are made of, with a loss each."""
 
-from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from backprop_jax.runner.plan import make_plan
-from backprop_jax.runner.task import batches, make_task, take
-from backprop_jax.runner.training import make_step, start
-
-CONFIGS = Path(__file__).parents[1] / "configs"
-
-Engine = Callable[..., Callable[..., Any]]
-"""Takes a function, returns one that computes its value and gradient."""
-
-
-class Workload(NamedTuple):
-    """A program to run with one engine and the other.
-
-    Attributes:
-      loss: the function that is differentiated, in its first argument.
-      at: its arguments.
-      program: engine → the function that is traced, compiled and timed.
-      arguments: its arguments.
-    """
-
-    loss: Callable[..., Any]
-    at: tuple
-    program: Callable[[Engine], Callable[..., Any]]
-    arguments: tuple
-
-
-def gradient(loss: Callable[..., Any], *at: Any) -> Workload:
-    """Returns the workload of a loss and its gradient, no optimizer."""
-    return Workload(loss, at, lambda engine: engine(loss), at)
-
-
-def weights(key: int, *shape: int) -> Float[Array, "*shape"]:
-    """Returns random weights that keep the size of what they multiply."""
-    scale = np.prod(shape[:-1]) ** -0.5
-    return scale * jax.random.normal(jax.random.key(key), shape)
+from benchmarks.workload import Workload, gradient, normal, weights
 
 
 def mlp() -> Workload:
@@ -78,7 +41,7 @@ def convnet() -> Workload:
             x = jax.nn.relu(x)
         return jnp.mean(jnp.square(x))
 
-    return gradient(loss, params, jax.random.normal(jax.random.key(8), (16, 32, 32, 3)))
+    return gradient(loss, params, normal(8, 16, 32, 32, 3))
 
 
 def lstm() -> Workload:
@@ -98,7 +61,7 @@ def lstm() -> Workload:
         zeros = jnp.zeros((batch, width))
         return jnp.mean(jnp.square(lax.scan(cell, (zeros, zeros), xs)[1]))
 
-    return gradient(loss, params, jax.random.normal(jax.random.key(8), (steps, batch, inputs)))
+    return gradient(loss, params, normal(8, steps, batch, inputs))
 
 
 WIDTH, HEADS, LAYERS = 128, 4, 8
@@ -135,7 +98,7 @@ def apply_layer(params: dict, x: Array) -> Array:
 
 def sequences() -> Array:
     """Returns what the transformers read."""
-    return jax.random.normal(jax.random.key(8), (8, 64, WIDTH))
+    return normal(8, 8, 64, WIDTH)
 
 
 def transformer() -> Workload:
@@ -160,31 +123,43 @@ def transformer_scan() -> Workload:
     return gradient(loss, jax.tree.map(lambda *each: jnp.stack(each), *layers), sequences())
 
 
-def train_step(name: str) -> Workload:
-    """Returns the step that `backprop-jax run` compiles for a configuration.
+def softmax() -> Workload:
+    """Cross-entropy over 32,768 classes."""
+    labels = np.arange(64) * 500
 
-    Here its state is not donated: it is needed again.
-    """
-    plan = make_plan(CONFIGS / f"{name}.yaml")
-    task = make_task(plan)
-    state = start(plan, task)
-    rows = next(batches(plan.config.seed, task.size, task.batch_size))
-    at = (state.params, take(task.train, rows), state.key)
+    def loss(params: Array, x: Array) -> Array:
+        scores = jax.nn.log_softmax(x @ params)
+        return -jnp.mean(jnp.take_along_axis(scores, labels[:, None], axis=-1))
 
-    def program(engine: Engine) -> Callable[..., Any]:
-        return make_step(engine, task.loss, plan.optimizer)
-
-    return Workload(task.loss, at, program, (state, task.train, rows))
+    return gradient(loss, weights(0, 64, 32768), normal(8, 64, 64))
 
 
-WORKLOADS: dict[str, Callable[[], Workload]] = {
-    "mlp": mlp,
-    "convnet": convnet,
-    "lstm": lstm,
-    "transformer": transformer,
-    "transformer_scan": transformer_scan,
-    **{
-        path.stem: lambda name=path.stem: train_step(name)
-        for path in sorted(CONFIGS.glob("*.yaml"))
-    },
-}
+def embedding() -> Workload:
+    """Rows of a table of 20,000, their mean, and cross-entropy."""
+    words = jnp.asarray(np.random.default_rng(8).integers(0, 20_000, (64, 128)), "int32")
+    labels = jax.nn.one_hot(np.arange(64) % 10, 10)
+
+    def loss(params: dict, words: Array) -> Array:
+        scores = jnp.mean(params["table"][words], axis=1) @ params["w"]
+        return -jnp.mean(jnp.sum(jax.nn.log_softmax(scores) * labels, axis=-1))
+
+    return gradient(loss, {"table": normal(0, 20_000, 64), "w": weights(1, 64, 10)}, words)
+
+
+def vae() -> Workload:
+    """A variational autoencoder of images of 784 pixels."""
+    pairs = {"in": (784, 256), "mean": (256, 16), "log": (256, 16), "up": (16, 256)}
+    shapes = {**pairs, "out": (256, 784)}
+    params = {name: weights(i, *shape) for i, (name, shape) in enumerate(shapes.items())}
+
+    def loss(params: dict, x: Array, noise: Array) -> Array:
+        hidden = jax.nn.relu(x @ params["in"])
+        mean, log = hidden @ params["mean"], hidden @ params["log"]
+        code = mean + jnp.exp(0.5 * log) * noise
+        pixels = jax.nn.relu(code @ params["up"]) @ params["out"]
+        missed = jnp.sum(jax.nn.softplus(pixels) - x * pixels, axis=-1)
+        spread = 0.5 * jnp.sum(jnp.exp(log) + jnp.square(mean) - 1 - log, axis=-1)
+        return jnp.mean(missed + spread)
+
+    images = jax.nn.sigmoid(normal(8, 128, 784))
+    return gradient(loss, params, images, normal(9, 128, 16))

@@ -1,47 +1,91 @@
 """A table for people, JSON for machines."""
 
+import json
 import math
 import os
 import platform
+from pathlib import Path
 from typing import Any
 
 import jax
+from rich.table import Table
 
 from backprop_jax.runner.environment import environment
-from benchmarks.measure import Figure
+from benchmarks.measure import BASE, Figure
 from benchmarks.workloads import CONFIGS
 
-COLUMNS = ("step", "trace", "compile", "eager", "memory")
-UNITS = {"step": (1e3, "ms"), "memory": (1e-6, "MB")}
+RATIOS = ("step", "trace", "lower", "compile", "eager", "cold", "memory")
+HEAD = ("workload", "engine", *RATIOS, "÷ forward", f"{BASE}: step", "memory", "error")
 
-Results = dict[str, dict[str, Any]]
+Results = dict[str, dict[str, Figure]]
 """The figures of each workload."""
 
 
-def table(results: Results) -> str:
-    """Returns the ratios of ours to `jax.grad`'s; below 1 is faster, or smaller."""
-    head = [
-        f"{'workload':<20}",
-        *(f"{c:>9}" for c in COLUMNS),
-        "  jax: step",
-        "  memory",
-        "  error (jax)",
+def table(results: Results) -> Table:
+    """Returns the ratios of each engine to `jax.grad`; below 1 is faster, or smaller."""
+    drawn = Table(*HEAD, box=None, padding=(0, 1))
+    for column in drawn.columns[2:]:
+        column.justify = "right"
+    for cells in rows(results):
+        drawn.add_row(*cells)
+    return drawn
+
+
+def rows(results: Results) -> list[list[str]]:
+    """Returns the cells of the table: a row for each workload and engine, and the means."""
+    found = [
+        [name, engine, *cells(figures, engine)]
+        for name, figures in results.items()
+        for engine in engines_of(figures)
     ]
-    lines = ["".join(head)]
-    for name, figures in results.items():
-        cells = [f"{figures[column].ratio:9.2f}" for column in COLUMNS]
-        theirs = [figures[c].values["jax"] * scale for c, (scale, _) in UNITS.items()]
-        error = figures["error"]
-        said = f"{error['backprop_jax']:.0e} ({error['jax']:.0e})" if error else "-"
-        lines.append(f"{name:<20}{''.join(cells)} {theirs[0]:8.2f} ms{theirs[1]:5.1f} MB  {said}")
-    if len(results) > 1:
-        means = [geometric_mean([f[column].ratio for f in results.values()]) for column in COLUMNS]
-        lines.append(f"{'geometric mean':<20}{''.join(f'{mean:9.2f}' for mean in means)}")
-    return "\n".join(lines)
+    engines = dict.fromkeys(row[1] for row in found)
+    for engine in engines if len(results) > 1 else ():
+        means = [geometric_mean(ratios(results, engine, column)) for column in RATIOS]
+        found.append(["geometric mean", engine, *map(number, means), "", "", "", ""])
+    return found
+
+
+def engines_of(figures: dict[str, Figure]) -> list[str]:
+    """Returns the engines other than the one that all are compared with."""
+    return [name for name in figures["step"].values if name != BASE]
+
+
+def ratios(results: Results, engine: str, column: str) -> list[float]:
+    """Returns an engine's ratios in a column, over all workloads that have one."""
+    every = (figures[column].ratios for figures in results.values() if column in figures)
+    return [found[engine] for found in every if engine in found]
+
+
+def cells(figures: dict[str, Figure], engine: str) -> list[str]:
+    """Returns the numbers of a row."""
+    none = Figure({}, {})
+    compared = [figures.get(column, none).ratios.get(engine) for column in RATIOS]
+    over, error = figures["over"].values, figures["error"].values
+    step, memory = (figures[column].values.get(BASE) for column in ("step", "memory"))
+    return [
+        *map(number, compared),
+        beside(over, engine, ".1f"),
+        "-" if step is None else f"{1e3 * step:.2f} ms",
+        "-" if memory is None else f"{1e-6 * memory:.1f} MB",
+        beside(error, engine, ".0e"),
+    ]
+
+
+def number(ratio: float | None) -> str:
+    """Returns a ratio as text."""
+    return "-" if ratio is None or math.isnan(ratio) else f"{ratio:.2f}"
+
+
+def beside(values: dict[str, float], engine: str, form: str) -> str:
+    """Returns an engine's value, and that of `jax.grad` in brackets."""
+    if engine not in values:
+        return "-"
+    theirs = f" ({values[BASE]:{form}})" if BASE in values else ""
+    return f"{values[engine]:{form}}{theirs}"
 
 
 def geometric_mean(ratios: list[float]) -> float:
-    """Returns the mean of ratios; those of nothing to nothing are left out."""
+    """Returns the mean of ratios; those of nothing to something are left out."""
     ratios = [ratio for ratio in ratios if ratio > 0]
     return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else math.nan
 
@@ -53,16 +97,28 @@ def document(results: Results) -> dict[str, Any]:
     return {
         "environment": {**where, "load": round(load, 1), "machine": platform.machine()},
         "jax_enable_x64": jax.config.jax_enable_x64,
-        "unit": {"step, trace, compile, eager": "s", "memory": "B", "ratio": "ours / jax.grad"},
+        "unit": {"step, trace, lower, compile, eager, cold": "s", "memory": "B"},
+        "ratios": f"to {BASE}, the median over rounds",
         "workloads": {
-            name: {key: plain(figure) for key, figure in figures.items()}
+            name: {key: rounded(figure) for key, figure in figures.items()}
             for name, figures in results.items()
         },
     }
 
 
-def plain(figure: Figure | dict[str, float]) -> dict[str, float]:
-    """Returns a figure as one dictionary."""
-    if isinstance(figure, Figure):
-        return {**figure.values, "ratio": round(figure.ratio, 4)}
-    return figure
+def rounded(figure: Figure) -> dict[str, dict[str, float]]:
+    """Returns a figure as dictionaries of numbers of four digits."""
+    return {
+        key: {name: float(f"{x:.4g}") for name, x in numbers.items()}
+        for key, numbers in figure._asdict().items()
+    }
+
+
+def read(file: Path) -> tuple[dict[str, Any], Results]:
+    """Returns what a file of results says of the machine, and the results."""
+    found = json.loads(file.read_text())
+    results = {
+        name: {key: Figure(**figure) for key, figure in figures.items()}
+        for name, figures in found["workloads"].items()
+    }
+    return found["environment"], results
