@@ -9,13 +9,14 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from benchmarks.engines import ENGINES, Engine
+from benchmarks.engines import ENGINES
 from benchmarks.workload import Function, Workload
 
 BASE = "jax"
@@ -24,6 +25,8 @@ FORWARD = "forward"
 Clock = Callable[[], float]
 Sample = Callable[[], float]
 """Measures once."""
+
+Taken = TypeVar("Taken")
 
 
 class Effort(NamedTuple):
@@ -43,7 +46,7 @@ class Effort(NamedTuple):
     budget: float
 
 
-FULL = Effort(steps=25, traces=11, compiles=5, eager=7, cold=2, seconds=0.03, budget=6.0)
+FULL = Effort(steps=25, traces=9, compiles=5, eager=7, cold=1, seconds=0.03, budget=5.0)
 QUICK = Effort(steps=2, traces=1, compiles=1, eager=1, cold=1, seconds=0.002, budget=0.1)
 
 
@@ -84,16 +87,11 @@ def measure(
 
     steps = in_turns({name: step(it) for name, it in once.items()}, effort.steps, effort.budget)
     found = {"step": figure(without(steps, FORWARD)), "over": over(steps)}
-    makings = {name: making(it, workload.arguments) for name, it in programs.items()}
-    for stage, (name, rounds) in enumerate(
-        [("trace", effort.traces), ("lower", effort.compiles), ("compile", effort.compiles)]
-    ):
-        samples = {engine: make(stage) for engine, make in makings.items()}
-        found[name] = figure(in_turns(samples, rounds, effort.budget))
+    found |= making(programs, workload.arguments, effort)
     if workload.eager:
         found |= eager(workload, programs, effort)
     bytes_of = {name: [temporaries(it)] for name, it in compiled.items()}
-    return {**found, "memory": figure(bytes_of), "error": errors(workload, programs)}
+    return {**found, "memory": figure(bytes_of), "error": errors(workload, compiled)}
 
 
 def able(workload: Workload, engines: Iterable[str]) -> list[str]:
@@ -111,20 +109,34 @@ def trace(program: Function, arguments: tuple) -> Any:
     return jax.jit(lambda *arguments: program(*arguments)).trace(*arguments)
 
 
-def making(program: Function, arguments: tuple) -> Callable[[int], Sample]:
-    """Returns what times a stage of making a program: 0 traces, 1 lowers, 2 compiles."""
-    stages = (lambda _: trace(program, arguments), lambda it: it.lower(), lambda it: it.compile())
+def making(programs: dict[str, Function], arguments: tuple, effort: Effort) -> dict[str, Figure]:
+    """Returns how long each stage of making a program takes."""
 
-    def make(stage: int) -> Sample:
-        def sample() -> float:
-            made = None
-            for before in stages[:stage]:
-                made = before(made)
-            return seconds(lambda: stages[stage](made), time.process_time)
+    def stages(program: Function) -> Callable[[], tuple[float, ...]]:
+        def sample() -> tuple[float, ...]:
+            gc.collect()
+            times = [time.process_time()]
+            made = trace(program, arguments)
+            for stage in ("lower", "compile"):
+                times.append(time.process_time())
+                made = getattr(made, stage)()
+            return tuple(b - a for a, b in pairwise([*times, time.process_time()]))
 
         return sample
 
-    return make
+    def alone(program: Function) -> Sample:
+        return lambda: seconds(lambda: trace(program, arguments), time.process_time)
+
+    all_of = {name: stages(program) for name, program in programs.items()}
+    taken = in_turns(all_of, effort.compiles, effort.budget)
+    traces = {name: alone(program) for name, program in programs.items()}
+    more = in_turns(traces, effort.traces, effort.budget)
+    parts = {
+        stage: {name: [times[place] for times in each] for name, each in taken.items()}
+        for place, stage in enumerate(("trace", "lower", "compile"))
+    }
+    parts["trace"] = {name: each + more[name] for name, each in parts["trace"].items()}
+    return {stage: figure(each) for stage, each in parts.items()}
 
 
 def run(function: Function, arguments: tuple) -> Sample:
@@ -143,9 +155,11 @@ def seconds(action: Callable[[], Any], clock: Clock, collect: bool = True) -> fl
     return clock() - began
 
 
-def in_turns(samples: dict[str, Sample], rounds: int, budget: float) -> dict[str, list[float]]:
+def in_turns(
+    samples: dict[str, Callable[[], Taken]], rounds: int, budget: float
+) -> dict[str, list[Taken]]:
     """Returns samples of each, taken in turns."""
-    taken: dict[str, list[float]] = {name: [] for name in samples}
+    taken: dict[str, list[Taken]] = {name: [] for name in samples}
     began = time.perf_counter()
     for number in range(rounds):
         if number >= 2 and time.perf_counter() - began > budget:
@@ -207,23 +221,20 @@ def temporaries(compiled: Any) -> float:
     return float(compiled.memory_analysis().temp_size_in_bytes)
 
 
-def errors(workload: Workload, engines: Iterable[str]) -> Figure:
+def errors(workload: Workload, compiled: dict[str, Any]) -> Figure:
     """Returns how far each derivative is from float64's; nothing for a loss that draws numbers."""
     if "random_bits" in str(jax.make_jaxpr(workload.forward)(*workload.at)):
         return Figure({}, {})
     with jax.enable_x64(True):
-        truth = result(workload, ENGINES[BASE if workload.jax_can else "ours"], longer(workload.at))
-        leaves = [jax.device_get(leaf) for leaf in truth]
+        engine = ENGINES[BASE if workload.jax_can else "ours"]
+        truth = jax.device_get(jax.jit(workload.derivative(engine))(*longer(workload.at)))
     found = {}
-    for name in engines:
-        pairs = zip(result(workload, ENGINES[name], workload.at), leaves, strict=True)
+    for name, program in compiled.items():
+        if workload.program is not workload.derivative:
+            program = jax.jit(workload.derivative(ENGINES[name]))
+        pairs = zip(*map(jax.tree.leaves, (program(*workload.at), truth)), strict=True)
         found[name] = [max(distance(jax.device_get(a), b) for a, b in pairs)]
     return figure(found)
-
-
-def result(workload: Workload, engine: Engine, at: tuple) -> list[Any]:
-    """Returns the leaves of the derivative, compiled."""
-    return jax.tree.leaves(jax.jit(workload.derivative(engine))(*at))
 
 
 def longer(tree: Any) -> Any:
