@@ -46,7 +46,7 @@ class Effort(NamedTuple):
     budget: float
 
 
-FULL = Effort(steps=25, traces=9, compiles=5, eager=7, cold=1, seconds=0.03, budget=5.0)
+FULL = Effort(steps=25, traces=9, compiles=5, eager=7, cold=1, seconds=0.03, budget=4.0)
 QUICK = Effort(steps=2, traces=1, compiles=1, eager=1, cold=1, seconds=0.002, budget=0.1)
 
 

@@ -68,6 +68,7 @@ def section(file: Path) -> str:
         f"## {title(where)}\n",
         f"{where['system']}, load {where['load']} at the end; from"
         f" [{file.name}](../{file.relative_to(ROOT)}).\n",
+        *([f"{where['note']}\n"] if "note" in where else []),
         f"![Ratios to jax.grad](images/{picture(file).name})\n",
         *markdown(results),
     ]

@@ -21,7 +21,13 @@ def draw(results: Results, title: str, path: Path, made_of: str) -> None:
     names = [name for name, figures in results.items() if figures["step"].ratios]
     height = 1.3 + 0.24 * (len(names) + 1)
     figure = Figure(figsize=(2 + 2.1 * len(PANELS), height), dpi=120, layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
+    figure.suptitle(
+        f"Ratios to jax.grad, left of 1 is better: {title}",
+        x=0.01,
+        ha="left",
+        fontsize=11,
+        color=INK,
+    )
     for axes, quantity in zip(figure.subplots(1, len(PANELS), sharey=True), PANELS, strict=True):
         panel(axes, quantity, {e: column(results, names, e, quantity) for e in engines})
         axes.set_yticks(range(len(names) + 1), [*names, "geometric mean"])
