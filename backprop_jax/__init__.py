@@ -2,6 +2,7 @@
 
 api        grad, value_and_grad, vjp: pytrees in and out
 checkpoints  checkpoint: what to keep for the way back, said by the user
+memory     memory_plan: what is kept, and why
 products   jvp, hvp, linear_transpose
 jacobians  jacrev, jacfwd, hessian
 rules      one rule for each primitive of `jax.lax`
@@ -23,6 +24,7 @@ from backprop_jax.jacobians import hessian as hessian
 from backprop_jax.jacobians import jacfwd as jacfwd
 from backprop_jax.jacobians import jacobian as jacobian
 from backprop_jax.jacobians import jacrev as jacrev
+from backprop_jax.memory import memory_plan as memory_plan
 from backprop_jax.products import hvp as hvp
 from backprop_jax.products import jvp as jvp
 from backprop_jax.products import linear_transpose as linear_transpose

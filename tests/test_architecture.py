@@ -30,6 +30,7 @@ LAYERS = [
     {"pullbacks"},
     {"checkpoints"},
     {"api", "extend"},
+    {"memory"},
     {"products"},
     {"jacobians"},
     {"check", "graph"},

@@ -29,6 +29,9 @@ from backprop_jax.partition.cut import INFINITE, minimum_cut
 from backprop_jax.partition.fence import fence
 from backprop_jax.partition.keeping import Keeping, in_force
 
+#: The name, in profiles and programs, of what is computed once more on the way back.
+AGAIN = "again"
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -76,9 +79,20 @@ class Split:
         wanted = [v for v in self.gradients if not among(v, zero)]
         used = needed_for(wanted, equations, {*at_hand, *zero})
         read = {v for e in used for v in variables(e.invars)} & zero
-        found = iter(self.run({**at_hand, **{v: ct.zeros(v.aval) for v in read}}, wanted))
+        at_hand.update((v, ct.zeros(v.aval)) for v in read)
+        with jax.named_scope(AGAIN):
+            at_hand.update(self.run_again(used, at_hand))
+        found = iter(self.run(at_hand, wanted))
         values = iter([None if among(v, zero) else next(found) for v in self.gradients])
         return [next(values) if given else None for given in self.given]
+
+    def run_again(self, used: Sequence, at_hand: dict) -> dict:
+        """Returns the values, by variable, of those of these equations that made the results."""
+        jaxpr = self.joint.jaxpr
+        at_hand = {**dict(zip(jaxpr.constvars, self.joint.consts, strict=True)), **at_hand}
+        ahead = set(map(id, needed_for(self.results, jaxpr.eqns)))
+        evaluate([e for e in used if id(e) in ahead], at_hand, ())
+        return at_hand
 
     def zero(self, absent: Sequence) -> set:
         """Returns the variables that are zero when these cotangents are.

@@ -38,19 +38,22 @@ def opened(equation: Any) -> Any:
 def flattened(closed: Any) -> Any:
     """Returns a closed jaxpr with the equations of inner functions in the place of their calls."""
 
-    def run(closed: Any, *operands: Any) -> list:
+    def run(closed: Any, source: Any, *operands: Any) -> list:
         at_hand = bound(closed, operands)
         for equation in closed.jaxpr.eqns:
             if (inner := opened(equation)) is None:
-                evaluate([equation], at_hand, ())
+                evaluate([equation], at_hand, (), source)
                 continue
-            stack = source_info_util.current_name_stack() + equation.source_info.name_stack
+            own = equation.source_info
+            stack = source_info_util.current_name_stack() + own.name_stack
+            # What JAX's own functions consist of is written where they are called.
+            line = source or (own if equation.params.get("inline") else None)
             with source_info_util.user_context(None, name_stack=stack):
-                results = run(inner, *evaluate([], at_hand, equation.invars))
+                results = run(inner, line, *evaluate([], at_hand, equation.invars))
             at_hand.update(zip(equation.outvars, results, strict=True))
         return evaluate([], at_hand, closed.jaxpr.outvars)
 
-    return jax.make_jaxpr(functools.partial(run, closed))(*closed.in_avals)
+    return jax.make_jaxpr(functools.partial(run, closed, None))(*closed.in_avals)
 
 
 def is_loop(equation: Any) -> bool:
