@@ -71,7 +71,8 @@ def checkpoint(
         that the values that live at the same time, arguments left out, take no more than that. Or
         a policy of `jax.checkpoint_policies`.
       segments: of a `scan` only so many carries are kept, at even distances; from there the trips
-        are run again, each once more. With √T of T the memory is that of 2 √T trips.
+        are run again, each once more. With √T of T the memory is that of 2 √T trips. Of a
+        `while_loop` as many are held at a time, at least 2, where 16 to 128 are by default.
 
     Returns:
       A function of the same arguments. It is traced once for each combination of their shapes, as

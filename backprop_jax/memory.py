@@ -241,7 +241,8 @@ def computed_again(jaxpr: Any) -> Iterator[Again]:
         runs[row] += times
         cost[row] += times * operations(equation)
     for row, total in cost.most_common():
-        yield Again(*row, runs[row], total)
+        kind, made_by, place, why = row
+        yield Again(kind, made_by, place, why, runs[row], total)
 
 
 def steps_again(jaxpr: Any, times: int, again: bool) -> Iterator[tuple[Any, int]]:

@@ -16,6 +16,7 @@ from jax import lax
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function, size_in_bytes
 from backprop_jax.engine.registry import Unit, dear_to_recompute, structured
+from backprop_jax.partition.keeping import in_force
 from backprop_jax.partition.residuals import Split, split
 from backprop_jax.rules.loops import carried_activity
 
@@ -34,9 +35,9 @@ def fixed(number: int) -> Any:
 class Places:
     """Where carries are held: a stack, of the trips they come before, and of each array of them."""
 
-    def __init__(self, carry: list) -> None:
+    def __init__(self, carry: list, count: int | None = None) -> None:
         size = sum(size_in_bytes(jax.typeof(x)) for x in carry)
-        self.count = max(FEWEST, min(MOST, BYTES // max(size, 1)))
+        self.count = max(2, count) if count else max(FEWEST, min(MOST, BYTES // max(size, 1)))
 
     def empty(self, carry: list) -> tuple[Any, list]:
         """Returns a stack with the carry before trip 0 at the bottom."""
@@ -87,7 +88,12 @@ class Places:
 
 
 def reverse_trips(
-    trip: Callable, pull: Callable, start: list, count: Any, gradients: tuple
+    trip: Callable,
+    pull: Callable,
+    start: list,
+    count: Any,
+    gradients: tuple,
+    held: int | None = None,
 ) -> tuple:
     """Returns the gradients pulled back through `count` trips.
 
@@ -105,8 +111,9 @@ def reverse_trips(
       start: the carry before trip 0.
       count: number of trips.
       gradients: any pytree of arrays.
+      held: how many carries to hold at most, two or more. Default: from 16 to 128, by their size.
     """
-    places = Places(start)
+    places = Places(start, held)
 
     def advance(carry: list, distance: Any) -> list:
         def once(state: tuple) -> tuple:
@@ -117,9 +124,9 @@ def reverse_trips(
 
     def ahead(state: tuple) -> tuple:
         last, top, stack = state
-        held, carry = places.get(stack, top)
-        held += (distance := places.stride(top, last - held))
-        return last, top + 1, places.put(stack, top + 1, held, advance(carry, distance))
+        before, carry = places.get(stack, top)
+        before += (distance := places.stride(top, last - before))
+        return last, top + 1, places.put(stack, top + 1, before, advance(carry, distance))
 
     def back(state: tuple) -> tuple:
         last, top, stack, gradients = state
@@ -169,7 +176,7 @@ def while_loop(
     count = len(body_jaxpr.in_avals) - body_nconsts
     moving = tuple(carried_activity(body_jaxpr, active[cond_nconsts:], body_nconsts, count))
     body = split(body_jaxpr, moving, [True] * len(moving))
-    unit, run = body.unit(), as_function(body_jaxpr)
+    unit, run, carries = body.unit(), as_function(body_jaxpr), in_force().carries
 
     def forward(*operands: Any) -> tuple[list, list]:
         of_cond, rest = operands[:fixed_for_cond], operands[cond_nconsts:]
@@ -207,7 +214,7 @@ def while_loop(
 
         totals = filled([None] * body_nconsts, consts, of_consts)
         g = filled(cotangents, start, of_carry)
-        totals, g = reverse_trips(trip, pull, start, kept[0], (totals, g))
+        totals, g = reverse_trips(trip, pull, start, kept[0], (totals, g), carries)
         return [None] * cond_nconsts + totals + g
 
     keeps = tuple(range(cond_nconsts, len(active)))
