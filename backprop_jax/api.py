@@ -70,7 +70,8 @@ def grad(
 
     Raises:
       TypeError: the result is not a real scalar, an argument is not real, or it is missing.
-      ValueError: `zero_times_inf` or `remat` is something else, or a budget is too small.
+      ValueError: `zero_times_inf` or `remat` is something else.
+      BudgetTooSmall: there is no way to do with as few bytes as `remat` allows.
       MissingRule: the gradient would pass through a primitive without a rule.
 
     Example:

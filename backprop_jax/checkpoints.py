@@ -15,7 +15,7 @@ from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import default_float
 from backprop_jax.engine.tape import Recorded
-from backprop_jax.errors import message
+from backprop_jax.errors import BudgetTooSmall, message
 from backprop_jax.partition.keeping import CHEAPEST, NOTHING, ROOT, Keeping
 from backprop_jax.partition.peak import peak_of_gradient
 from backprop_jax.partition.segments import segmented
@@ -80,8 +80,8 @@ def checkpoint(
       values after all, on processors and accelerators alike.
 
     Raises:
-      ValueError: `remat` is something else, two options exclude each other, or the budget is less
-        than can be reached.
+      ValueError: `remat` is something else, or two options exclude each other.
+      BudgetTooSmall: there is no way to do with so few bytes; it says what is needed.
 
     Example:
       >>> import backprop_jax as bp, jax.numpy as jnp
@@ -199,7 +199,7 @@ class Partitioned:
             if peak <= self.remat:
                 return run
             least = peak if least is None else min(peak, least)
-        raise ValueError(
+        raise BudgetTooSmall(
             message(
                 f"remat={self.remat} is too few bytes for the gradient of "
                 f"{function_name(self.fun)}: it needs {least}, its arguments left out.",

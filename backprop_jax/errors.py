@@ -46,6 +46,10 @@ class EscapedReference(BackpropError, TypeError):
     """
 
 
+class BudgetTooSmall(BackpropError, ValueError):
+    """A gradient cannot do with as few bytes as `remat=` allows."""
+
+
 class ConfigError(BackpropError):
     """A configuration cannot be run. One line for each mistake, in the order of the file.
 

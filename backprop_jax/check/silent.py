@@ -14,10 +14,9 @@ from jax.extend.core import Literal
 from backprop_jax.check.paths import flatten
 from backprop_jax.check.sources import Question
 from backprop_jax.engine.cotangents import is_differentiable
-from backprop_jax.engine.jaxprs import variables
+from backprop_jax.engine.jaxprs import held, variables
 from backprop_jax.engine.registry import Constant, lookup
 from backprop_jax.engine.tape import written_at
-from backprop_jax.partition.residuals import held
 from backprop_jax.rules.loops import arities
 
 Flags = list[bool]

@@ -140,6 +140,14 @@ def as_function(closed: Any, source: Any = None) -> Callable:
 
 
 def size_in_bytes(aval: Any) -> int:
-    """Returns how much memory a value of this type takes."""
+    """Returns how much memory a value of this type takes; one byte if it is the host's."""
+    if getattr(aval, "memory_space", None) is jax.memory.Space.Host:
+        return 1
     itemsize = getattr(getattr(aval, "dtype", None), "itemsize", 4)
     return max(1, math.prod(getattr(aval, "shape", ())) * itemsize)
+
+
+def held(params: dict) -> list:
+    """Returns the jaxprs among the parameters of an equation."""
+    leaves = jax.tree.leaves(list(params.values()), is_leaf=lambda x: hasattr(x, "eqns"))
+    return [leaf for leaf in leaves if hasattr(leaf, "eqns")]

@@ -232,6 +232,7 @@ accesses: dict[Primitive, Callable] = {}
 touching: set[Primitive] = set()
 #: Primitives whose results are kept rather than computed twice; and which of them within a loop.
 dear: dict[Primitive, Callable[..., bool]] = {}
+reruns: dict[Primitive, Callable] = {}
 #: Primitives that bring their rule along: who runs one and writes it down, given the tape.
 doors: dict[Primitive, Callable[[Any, Sequence, dict], list]] = {}
 #: Primitives of libraries, by name: who tells the rule of one that is met for the first time.
@@ -317,6 +318,19 @@ def with_references(primitive: Primitive, always: bool = False) -> Callable[[Cal
         accesses[primitive] = run
         if always:
             touching.add(primitive)
+        return run
+
+    return decorate
+
+
+def rerun(primitive: Primitive) -> Callable[[Callable], Callable]:
+    """Registers the decorated function, which runs a primitive again with some results at hand.
+
+    It takes those results, by their place, the operands and the parameters, and returns all.
+    """
+
+    def decorate(run: Callable) -> Callable:
+        reruns[primitive] = run
         return run
 
     return decorate

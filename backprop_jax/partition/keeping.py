@@ -7,13 +7,14 @@ policy of a checkpoint, so they hold wherever it is: in loops, in branches, in l
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 
+from backprop_jax.engine.jaxprs import among, held
 from backprop_jax.engine.reading import readings
-from backprop_jax.engine.registry import dear
+from backprop_jax.engine.registry import dear, reruns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,13 @@ class Keeping:
     policy: Callable | None = None
     carries: int | None = None
 
+    def moved(self, equations: Sequence) -> dict:
+        """Returns the results that a policy wants moved while they are kept: where to, and back."""
+        if self.policy is None:
+            return {}
+        answers = (pair for e in equations for pair in self.allowed(e).items())
+        return {v: (SPACES[a.dst], SPACES[a.src]) for v, a in answers if hasattr(a, "dst")}
+
     def segments(self, trips: int) -> int:
         """Returns how many segments to make of a loop; one if all carries are kept."""
         if self.carries is None:
@@ -47,6 +55,21 @@ class Keeping:
         answer = self.policy(equation.primitive, *avals, **equation.params)
         return False if answer is RECOMPUTE else answer
 
+    def allowed(self, equation: Any) -> dict:
+        """Returns the results of an equation that may be kept, each with the policy's answer.
+
+        Of a loop or a branch that may not be kept as a whole, those results may that are made
+        within by an equation that may.
+        """
+        if answer := self.allows(equation):
+            return dict.fromkeys(equation.outvars, answer)
+        found: dict = {}
+        for inner in held(equation.params) if equation.primitive in reruns else ():
+            made = {v: a for e in inner.eqns for v, a in self.allowed(e).items()}
+            pairs = zip(equation.outvars, inner.jaxpr.outvars, strict=True)
+            found.update((v, made[w]) for v, w in pairs if among(w, set(made)))
+        return found
+
 
 #: What a policy may say in the place of False.
 RECOMPUTE = jax.checkpoint_policies.offload_dot_with_no_batch_dims("device", "pinned_host")(None)
@@ -55,6 +78,12 @@ ROOT = 0
 
 CHEAPEST = Keeping()
 NOTHING = Keeping(cheapest=False)
+
+SPACES = {
+    "device": jax.memory.Space.Device,
+    "pinned_host": jax.memory.Space.Host,
+    "unpinned_host": jax.memory.Space.Host,
+}
 
 
 def in_force() -> Keeping:
@@ -88,4 +117,6 @@ def choices(policy: Any) -> tuple[Keeping, Keeping]:
     """Returns what the policy of a checkpoint lets be kept of its equations, and of its loops'."""
     if isinstance(policy, Partition):
         return policy.here, policy.loops
-    return Keeping(cheapest=False, policy=policy), CHEAPEST
+    here = Keeping(cheapest=False, policy=policy)
+    # What nothing is kept of is run again as a whole, and then its own way back may keep things.
+    return here, CHEAPEST if policy is None else here

@@ -9,9 +9,8 @@ from typing import Any
 
 import jax
 
-from backprop_jax.engine.jaxprs import size_in_bytes, variables
+from backprop_jax.engine.jaxprs import held, size_in_bytes, variables
 from backprop_jax.engine.sweep import sweep
-from backprop_jax.partition.residuals import held
 
 
 def peak_bytes(jaxpr: Any) -> int:

@@ -18,11 +18,12 @@ from backprop_jax.engine.jaxprs import (
     depending_on,
     evaluate,
     has_effects,
+    held,
     needed_for,
     size_in_bytes,
     variables,
 )
-from backprop_jax.engine.registry import Unit, dear
+from backprop_jax.engine.registry import Unit, dear, reruns
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.meshes import of_cotangents
 from backprop_jax.partition.cut import INFINITE, minimum_cut
@@ -47,6 +48,7 @@ class Split:
       moving: for every result, whether it depends on an active operand.
       before: values that depend on the operands `fixed` from one run to the next alone.
       kept: the values kept, in the order of their making, operands among them.
+      moved: for those that are moved while they are kept, where to, and back.
     """
 
     joint: Any
@@ -58,12 +60,13 @@ class Split:
     moving: list[bool]
     before: list
     kept: list
+    moved: dict
 
     def run(self, at_hand: dict, targets: Sequence, effects: bool = False) -> list:
         """Returns the target variables' values, computed from the values at hand."""
         jaxpr = self.joint.jaxpr
         at_hand = {**dict(zip(jaxpr.constvars, self.joint.consts, strict=True)), **at_hand}
-        return evaluate(needed_for(targets, jaxpr.eqns, at_hand, effects), at_hand, targets)
+        return evaluate_knowing(needed_for(targets, jaxpr.eqns, at_hand, effects), at_hand, targets)
 
     def forward(self, at_hand: dict, kept: Sequence) -> tuple[list, list]:
         """Returns the results and the values to keep."""
@@ -91,7 +94,7 @@ class Split:
         jaxpr = self.joint.jaxpr
         at_hand = {**dict(zip(jaxpr.constvars, self.joint.consts, strict=True)), **at_hand}
         ahead = set(map(id, needed_for(self.results, jaxpr.eqns)))
-        evaluate([e for e in used if id(e) in ahead], at_hand, ())
+        evaluate_knowing([e for e in used if id(e) in ahead], at_hand, ())
         return at_hand
 
     def zero(self, absent: Sequence) -> set:
@@ -115,6 +118,10 @@ class Split:
         moving = depending_on([v for v in self.cotangents if v is not None], run)
         return [e for e in run if moving.isdisjoint(e.outvars)]
 
+    def move(self, v: Any, x: Any, way: int) -> Any:
+        """Returns the value of a variable where it is kept (way 0), or back from there (way 1)."""
+        return jax.device_put(x, self.moved[v][way]) if v in self.moved else x
+
     def unit(self, fenced: Sequence[bool] = ()) -> Unit:
         """Returns the two halves for a jaxpr that is run once.
 
@@ -127,13 +134,19 @@ class Split:
         held = [*(self.operands[i] for i in keeps), *computed]
         hidden, seen = [], {v for v, f in zip(self.operands, fenced, strict=False) if not f}
         if fenced:
-            order = sorted(held, key=lambda v: (v in seen, size_in_bytes(v.aval)))
-            hidden = covering(order, self.again())
+            # What was moved comes back as another value: it is its own fence.
+            order = sorted(
+                held, key=lambda v: (v not in self.moved, v in seen, size_in_bytes(v.aval))
+            )
+            hidden = [v for v in covering(order, self.again()) if v not in self.moved]
 
         def forward(*operands: Any) -> tuple[list, list]:
-            return self.forward(dict(zip(self.operands, operands, strict=True)), computed)
+            at_hand = dict(zip(self.operands, operands, strict=True))
+            results, kept = self.forward(at_hand, computed)
+            return results, [self.move(v, x, 0) for v, x in zip(computed, kept, strict=True)]
 
         def backward(operands: Sequence, kept: Sequence, cotangents: Sequence) -> list:
+            kept = [self.move(v, x, 1) for v, x in zip(computed, kept, strict=True)]
             at_hand = dict(zip(held, [*operands, *kept], strict=True))
             for firm in (True, False):
                 group = [v for v in hidden if (v not in seen) == firm]
@@ -171,7 +184,9 @@ def split(
     before = unchanging(joint.jaxpr, [v for v, f in zip(operands, fixed, strict=False) if f])
     at_hand = {v for v, f in zip(operands, free, strict=False) if f} | set(before)
     kept = choose(joint.jaxpr, gradients, g, operands, at_hand, keeping or in_force(), repeated)
-    return Split(joint, operands, g, results, gradients, given, moving, before, kept)
+    # What a loop or a branch keeps is moved as a whole, by the one whose policy it is.
+    moved = keeping.moved(joint.jaxpr.eqns) if keeping else {}
+    return Split(joint, operands, g, results, gradients, given, moving, before, kept, moved)
 
 
 def trace_joint(jaxpr: Any, active: tuple[bool, ...]) -> tuple[Any, list[bool], list[bool]]:
@@ -229,7 +244,7 @@ def choose(
     if keeping.cheapest:
         once = [v for e in ahead if is_dear(e, repeated) for v in e.outvars]
     else:
-        once = [v for e in ahead if keeping.allows(e) for v in e.outvars]
+        once = [v for e in ahead for v in keeping.allowed(e)]
         cost.update({v: INFINITE for e in ahead for v in e.outvars})
         cost.update({v: 0 for v in once})
     candidates = [v for v in [*operands, *made] if v not in at_hand]
@@ -242,6 +257,24 @@ def choose(
     again = needed_for(gradients, jaxpr.eqns, {*kept, *at_hand, *jaxpr.constvars})
     kept |= at_hand & ({v for e in again for v in variables(e.invars)} | set(gradients))
     return [v for v in [*operands, *made] if v in kept]
+
+
+def evaluate_knowing(equations: Sequence, at_hand: dict, targets: Sequence) -> list:
+    """Runs the equations and returns the targets; `at_hand`, variable → value, grows.
+
+    A loop or a branch some of whose results are at hand runs without what made those.
+    """
+    straight: list = []
+    for equation in equations:
+        known = {i: at_hand[v] for i, v in enumerate(equation.outvars) if v in at_hand}
+        if not known or equation.primitive not in reruns:
+            straight.append(equation)
+            continue
+        operands = evaluate(straight, at_hand, equation.invars)
+        straight.clear()
+        results = reruns[equation.primitive](known, *operands, **equation.params)
+        at_hand.update(zip(equation.outvars, results, strict=True))
+    return evaluate(straight, at_hand, targets)
 
 
 def covering(candidates: Sequence, equations: Sequence) -> list:
@@ -275,9 +308,3 @@ def is_dear(equation: Any, repeated: bool = False) -> bool:
         return not repeated or dear[equation.primitive](*avals, **equation.params)
     inner = (e for closed in held(equation.params) for e in closed.eqns)
     return any(is_dear(e, repeated) for e in inner)
-
-
-def held(params: dict) -> list:
-    """Returns the jaxprs among the parameters of an equation."""
-    leaves = jax.tree.leaves(list(params.values()), is_leaf=lambda x: hasattr(x, "eqns"))
-    return [leaf for leaf in leaves if hasattr(leaf, "eqns")]

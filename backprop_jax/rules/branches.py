@@ -5,9 +5,11 @@ from typing import Any
 
 import jax
 from jax import lax
+from jax.extend.core import Literal
 
 from backprop_jax.engine import cotangents as ct
-from backprop_jax.engine.registry import Unit, structured
+from backprop_jax.engine.jaxprs import bound, evaluate, needed_for
+from backprop_jax.engine.registry import Unit, rerun, structured
 from backprop_jax.partition.residuals import split
 
 
@@ -92,3 +94,28 @@ def cond(
 
     moving = tuple(any(each) for each in zip(*(unit.moving for unit in units), strict=True))
     return Unit(forward, backward, (0, *(i + 1 for i in keeps)), moving)
+
+
+@rerun(lax.cond_p)
+def cond_knowing(
+    known: dict[int, Any], index: Any, *operands: Any, branches: tuple, **params: Any
+) -> list:
+    """A choice, some of whose results are at hand: the branch taken reads them."""
+    unknown = [i for i in range(len(branches[0].out_avals)) if i not in known]
+
+    def taken(branch: Any) -> Callable:
+        def run(operands: Sequence, given: Sequence) -> list:
+            made = zip((branch.jaxpr.outvars[i] for i in known), given, strict=True)
+            at_hand = {
+                **bound(branch, operands),
+                **{v: x for v, x in made if not isinstance(v, Literal)},
+            }
+            targets = [branch.jaxpr.outvars[i] for i in unknown]
+            return evaluate(needed_for(targets, branch.eqns, at_hand), at_hand, targets)
+
+        return run
+
+    chosen, platforms = [taken(b) for b in branches], params.get("branches_platforms")
+    found = take(index, chosen, platforms, operands, list(known.values()))
+    results = {**known, **dict(zip(unknown, found, strict=True))}
+    return [results[i] for i in range(len(results))]

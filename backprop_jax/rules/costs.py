@@ -6,8 +6,7 @@ from typing import Any
 
 from jax import lax
 
-from backprop_jax.engine.jaxprs import variables
-from backprop_jax.partition.residuals import held
+from backprop_jax.engine.jaxprs import held, variables
 
 
 def elements(aval: Any) -> int:

@@ -9,8 +9,15 @@ import jax
 from jax import lax
 
 from backprop_jax.engine import cotangents as ct
-from backprop_jax.engine.jaxprs import among, as_function, depending_on
-from backprop_jax.engine.registry import Unit, dear_to_recompute, structured
+from backprop_jax.engine.jaxprs import (
+    among,
+    as_function,
+    bound,
+    depending_on,
+    evaluate,
+    needed_for,
+)
+from backprop_jax.engine.registry import Unit, dear_to_recompute, rerun, structured
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.partition.keeping import in_force, within
 from backprop_jax.partition.residuals import Split, split
@@ -258,3 +265,34 @@ def jaxpr_operands(jaxpr: Any, start: int, length: int) -> list:
 
 
 dear_to_recompute(lax.scan_p)
+
+
+@rerun(lax.scan_p)
+def scan_knowing(
+    known: dict[int, Any],
+    *operands: Any,
+    jaxpr: Any,
+    length: int,
+    reverse: bool,
+    unroll: int,
+    **params: Any,
+) -> list:
+    """A loop, some of whose stacked results are at hand: a trip reads its part of them."""
+    consts, carry = arities(params)
+    start = consts + carry
+    variables_of = {jaxpr.jaxpr.outvars[i]: stack for i, stack in known.items() if i >= carry}
+    unknown = [i for i in range(len(jaxpr.out_avals)) if i not in known or i < carry]
+
+    def trip(state: list, step: tuple[list, list]) -> tuple[list, list]:
+        xs, given = step
+        at_hand = bound(jaxpr, [*operands[:consts], *state, *xs])
+        at_hand.update(zip(variables_of, given, strict=True))
+        targets = [jaxpr.jaxpr.outvars[i] for i in unknown]
+        values = evaluate(needed_for(targets, jaxpr.eqns, at_hand), at_hand, targets)
+        return values[:carry], values[carry:]
+
+    steps = list(operands[start:]), list(variables_of.values())
+    options: dict[str, Any] = {"length": length, "reverse": reverse, "unroll": unroll}
+    state, ys = lax.scan(trip, list(operands[consts:start]), steps, **options)
+    found = dict(zip(unknown, [*state, *ys], strict=True))
+    return [found[i] if i in found else known[i] for i in range(len(jaxpr.out_avals))]

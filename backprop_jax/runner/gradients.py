@@ -3,6 +3,7 @@
 This is the one place outside `check` that names jax's own differentiation: it is the other engine.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 import backprop_jax
-from backprop_jax.runner.schema import EngineName
+from backprop_jax.runner.schema import EngineName, Gradient
 
 Engine = Callable[..., Callable[..., Any]]
 
@@ -19,6 +20,12 @@ ENGINES: Mapping[EngineName, Engine] = {
     "backprop_jax": backprop_jax.value_and_grad,
     "jax": jax.value_and_grad,
 }
+
+
+def engine_of(gradient: Gradient) -> Engine:
+    """Returns who computes the gradients of a run, with its options."""
+    engine = ENGINES[gradient.engine]
+    return engine if gradient.remat is None else functools.partial(engine, remat=gradient.remat)
 
 
 def difference(ours: Any, theirs: Any) -> dict[str, Float[Array, " leaves"]]:

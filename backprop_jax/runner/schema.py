@@ -11,8 +11,10 @@ from dataclasses import MISSING, field, fields, make_dataclass
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from annotated_types import Ge
-from pydantic import ConfigDict, model_validator
+from pydantic import AfterValidator, ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
+
+from backprop_jax.checkpoints import parsed
 
 EngineName = Literal["backprop_jax", "jax"]
 Count = Annotated[int, Ge(1)]
@@ -23,6 +25,17 @@ LENIENT = ConfigDict(extra="ignore")
 Data = TypeVar("Data")
 Model = TypeVar("Model")
 Optimizer = TypeVar("Optimizer")
+
+
+def known(remat: str | int | None) -> str | int | None:
+    """Returns what `remat` says.
+
+    Raises:
+      ValueError: it means nothing.
+    """
+    if remat is not None:
+        parsed(remat)
+    return remat
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -54,13 +67,23 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Gradient:
-    """Who computes the gradients, and how often the two engines are compared."""
+    """Who computes the gradients, what they keep, and how often the two engines are compared."""
 
     engine: EngineName = "backprop_jax"
     """`backprop_jax`, or `jax` for jax.grad. It switches the engine and nothing else."""
 
+    remat: Annotated[str | int | None, AfterValidator(known)] = None
+    """What to compute again on the way back: auto, full, or bytes (`512MiB`)."""
+
     check_every: Annotated[int, Ge(0)] = 0
     """Steps between two comparisons of the engines, from the first step on; 0 for none."""
+
+    @model_validator(mode="after")
+    def is_ours(self) -> Self:
+        """Checks that nothing is asked of jax.grad that it has not."""
+        if self.remat is not None and self.engine == "jax":
+            raise ValueError("remat is an option of the engine backprop_jax; jax has none")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

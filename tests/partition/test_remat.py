@@ -15,6 +15,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
 import backprop_jax as bp
+from backprop_jax import errors
 from tests.rules.jaxprs import primitives
 
 W = np.linspace(-0.5, 0.5, 16).reshape(4, 4)
@@ -72,6 +73,12 @@ PROGRAMS = {
     "random": random,
 }
 POLICIES = jax.checkpoint_policies
+OFFLOAD = POLICIES.save_and_offload_only_these_names(
+    names_which_can_be_saved=[],
+    names_which_can_be_offloaded=["layer"],
+    offload_src="device",
+    offload_dst="pinned_host",
+)
 CHOICES = [
     "auto",
     "full",
@@ -86,6 +93,8 @@ CHOICES = [
     POLICIES.save_from_both_policies(
         POLICIES.dots_saveable, POLICIES.save_only_these_names("layer")
     ),
+    OFFLOAD,
+    POLICIES.offload_dot_with_no_batch_dims("device", "pinned_host"),
 ]
 
 
@@ -121,6 +130,25 @@ def test_the_option_and_higher_orders(remat):
         np.testing.assert_allclose(jax.jit(bp.hessian(kept))(X), jax.hessian(whole)(X), rtol=1e-9)
         rows = jax.jit(jax.vmap(bp.grad(kept)))(XS)
         np.testing.assert_allclose(rows, jax.vmap(jax.grad(whole))(XS), rtol=1e-12)
+
+
+@pytest.mark.parametrize("fun", [recurrent, dense])
+@pytest.mark.parametrize("policy", [POLICIES.dots_saveable, OFFLOAD], ids=["dots", "offload"])
+def test_a_policy_reaches_into_loops(fun, policy):
+    """As many products are run, and as many values moved to the host and back, as by JAX."""
+    fun = jax.checkpoint(fun, policy=policy)
+    ours, theirs = (primitives(jax.make_jaxpr(e.grad(fun))(W, X).jaxpr) for e in (bp, jax))
+    for name in ("dot_general", "device_put"):
+        assert ours[name] == theirs[name], name
+
+
+def test_a_policy_reaches_into_branches():
+    def fun(w: Any, x: Any) -> Any:
+        return jnp.sum(jnp.sin(lax.cond(x[0] > 0, lambda x: w @ x, lambda x: w.T @ (w @ x), x)))
+
+    kept = jax.checkpoint(fun, policy=POLICIES.dots_saveable)
+    found = primitives(jax.make_jaxpr(bp.grad(kept))(W, X).jaxpr)
+    assert found["dot_general"] == 3 + 4, "three forward, four back, none again"
 
 
 def temporaries(fun: Callable, *operands: Any) -> int:
@@ -174,7 +202,8 @@ def test_what_is_no_choice_is_said_at_once(remat):
 
 
 def test_a_budget_too_small_says_what_is_needed():
-    with pytest.raises(ValueError, match=r"remat=10 is too few bytes.*dense: it needs \d+"):
+    needs = r"remat=10 is too few bytes.*dense: it needs \d+"
+    with pytest.raises(errors.BudgetTooSmall, match=needs):
         bp.grad(dense, remat=10)(W, X)
 
 

@@ -39,6 +39,15 @@ ADDED = [
         "bad.yaml:3:20: gradient.engine: unknown value 'jaks'; did you mean 'jax'?",
     ),
     (
+        "gradient: {remat: atuo}",
+        "bad.yaml:3:12: gradient.remat: remat='atuo' is not known; it may be None, 'auto', 'full', "
+        "a number of bytes, a text such as '512MiB', or a policy of jax.checkpoint_policies.",
+    ),
+    (
+        "gradient: {engine: jax, remat: auto}",
+        "bad.yaml:3:1: gradient: remat is an option of the engine backprop_jax; jax has none",
+    ),
+    (
         "gradient: {check_evry: 1}",
         "bad.yaml:3:12: gradient.check_evry: unknown key; did you mean 'check_every'?",
     ),
@@ -241,7 +250,7 @@ def test_a_recipe_is_filled_in_with_defaults(folder):
             "log_every": 50,
             "eval_every": 200,
         },
-        "gradient": {"engine": "backprop_jax", "check_every": 0},
+        "gradient": {"engine": "backprop_jax", "remat": None, "check_every": 0},
     }
 
 
