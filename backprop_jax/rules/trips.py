@@ -32,30 +32,48 @@ def fixed(number: int) -> Any:
     return lax.full((), number, INTEGER)
 
 
+def blanks(count: int, carry: list) -> list:
+    """Returns room for so many carries."""
+    return [lax.broadcast(lax.full_like(x, 0), (count,)) for x in carry]
+
+
+def written(arrays: list, place: Any, carry: list) -> list:
+    """Returns the stacked arrays with a carry written at a place."""
+    pairs = zip(arrays, carry, strict=True)
+    return [lax.dynamic_update_index_in_dim(a, x, place, 0) for a, x in pairs]
+
+
+def read(arrays: list, place: Any) -> list:
+    """Returns the carry at a place of the stacked arrays."""
+    return [lax.dynamic_index_in_dim(a, place, 0, keepdims=False) for a in arrays]
+
+
+def held_by_default(carry: list) -> int:
+    """Returns how many carries of this size to hold."""
+    size = sum(size_in_bytes(jax.typeof(x)) for x in carry)
+    return max(FEWEST, min(MOST, BYTES // max(size, 1)))
+
+
 class Places:
     """Where carries are held: a stack, of the trips they come before, and of each array of them."""
 
-    def __init__(self, carry: list, count: int | None = None) -> None:
-        size = sum(size_in_bytes(jax.typeof(x)) for x in carry)
-        self.count = max(2, count) if count else max(FEWEST, min(MOST, BYTES // max(size, 1)))
+    def __init__(self, count: int) -> None:
+        self.count = count
 
     def empty(self, carry: list) -> tuple[Any, list]:
         """Returns a stack with the carry before trip 0 at the bottom."""
-        blank = [lax.broadcast(lax.full_like(x, 0), (self.count,)) for x in carry]
+        blank = blanks(self.count, carry)
         return self.put((lax.full((self.count,), 0, INTEGER), blank), fixed(0), fixed(0), carry)
 
     def put(self, stack: tuple, top: Any, trip: Any, carry: list) -> tuple[Any, list]:
         """Returns the stack with the carry before a trip written at a place."""
         trips, arrays = stack
-        write = lax.dynamic_update_index_in_dim
-        written = [write(a, x, top, 0) for a, x in zip(arrays, carry, strict=True)]
-        return write(trips, trip, top, 0), written
+        return written([trips], top, [trip])[0], written(arrays, top, carry)
 
     def get(self, stack: tuple, top: Any) -> tuple[Any, list]:
         """Returns the trip and the carry before it that a place holds."""
         trips, arrays = stack
-        read = [lax.dynamic_index_in_dim(a, top, 0, keepdims=False) for a in (trips, *arrays)]
-        return read[0], read[1:]
+        return read([trips], top)[0], read(arrays, top)
 
     def stride(self, top: Any, distance: Any) -> Any:
         """Returns how many trips lie between the place on top and the next, on the way ahead.
@@ -97,13 +115,15 @@ def reverse_trips(
 ) -> tuple:
     """Returns the gradients pulled back through `count` trips.
 
-    The place on top holds a carry from before the trip whose turn it is, or earlier. Carries nearer
-    to it are put on top until it is the one; then the gradients are pulled through that trip.
+    The trips are taken in blocks of K / 2, K carries being held. A block's turn come, its trips are
+    run once more, every carry is held, and the gradients are pulled through one after the other.
+    K / 2 places hold carries from before blocks: the one on top is from before the block whose turn
+    it is, or earlier; carries nearer to it are put on top until it is the one.
 
-    Every trip is run again, before its own turn, at most r times, with K places and n trips: r is
-    the smallest number with (K - 1 + r)! / ((K - 1)! r!) >= n. On average that is 2.4 times for
-    K = 32 and n = 1,000, and 4.4 times for n = 100,000; for K = 128, 1.9 and 2.9 times. Memory is
-    that of K carries, whatever n is.
+    So a trip is run again once with its block, and before, with m = 2 n / K blocks of n trips, at
+    most r times: r is the smallest number with (K / 2 - 1 + r)! / ((K / 2 - 1)! r!) >= m. That is 2
+    or 3 times in all for K = 32 and n = 1,000, at most 5 for n = 100,000; for K = 128, 2 and 4
+    times. Memory is that of K carries, whatever n is.
 
     Args:
       trip: carry → the carry after one more trip.
@@ -113,14 +133,37 @@ def reverse_trips(
       gradients: any pytree of arrays.
       held: how many carries to hold at most, two or more. Default: from 16 to 128, by their size.
     """
-    places = Places(start, held)
+    held = held or held_by_default(start)
+    block = max(1, held // 2)
+    places = Places(max(2, held - block))
 
-    def advance(carry: list, distance: Any) -> list:
+    def advance(carry: list, blocks: Any) -> list:
+        """Returns the carry so many blocks later."""
+
         def once(state: tuple) -> tuple:
             done, carry = state
             return done + 1, trip(carry)
 
-        return lax.while_loop(lambda state: state[0] < distance, once, (fixed(0), carry))[1]
+        trips = blocks * block
+        return lax.while_loop(lambda state: state[0] < trips, once, (fixed(0), carry))[1]
+
+    def pull_block(number: Any, carry: list, gradients: tuple) -> tuple:
+        """Returns the gradients pulled back through the trips of a block."""
+        trips = lax.min(count - number * block, fixed(block))
+
+        def once(state: tuple) -> tuple:
+            done, carry, stack = state
+            return done + 1, trip(carry), written(stack, done, carry)
+
+        def back(state: tuple) -> tuple:
+            left, gradients = state
+            return left - 1, pull(read(stack, left - 1), gradients)
+
+        state = (fixed(0), carry, blanks(block, carry))
+        _, last, stack = lax.while_loop(lambda state: state[0] < trips - 1, once, state)
+        gradients = pull(last, gradients)
+        state = (trips - 1, gradients)
+        return lax.while_loop(lambda state: state[0] > 0, back, state)[1]
 
     def ahead(state: tuple) -> tuple:
         last, top, stack = state
@@ -135,10 +178,10 @@ def reverse_trips(
             return places.get(state[2], state[1])[0] != last
 
         last, top, stack = lax.while_loop(elsewhere, ahead, (last, top, stack))
-        gradients = pull(places.get(stack, top)[1], gradients)
+        gradients = pull_block(last, places.get(stack, top)[1], gradients)
         return last - 1, lax.max(top - 1, fixed(0)), stack, gradients
 
-    state = (count - 1, fixed(0), places.empty(start), gradients)
+    state = ((count + (block - 1)) // block - 1, fixed(0), places.empty(start), gradients)
     return lax.while_loop(lambda state: state[0] >= 0, back, state)[3]
 
 

@@ -30,7 +30,7 @@ def unrolled(x, n):
     return jnp.sum(value)
 
 
-@pytest.mark.parametrize("places", [2, 5])
+@pytest.mark.parametrize("places", [2, 5, 8])
 def test_any_number_of_trips(places):
     """Up to many more than there are places: a schedule off by one pulls through another trip."""
     gradient = jax.jit(bp.grad(bp.checkpoint(loop, segments=places)))
@@ -40,9 +40,8 @@ def test_any_number_of_trips(places):
 
 
 def test_trips_run_again_are_as_few_as_stated():
-    """Of 1,000 trips each 2.4 times with 32 places; of 100,000 each 4.4 times."""
-    places = trips.Places([jnp.zeros(2**18)])
-    assert places.count == 32
+    """Of 100 blocks each 1.7 times with 32 places; of 1,000 each 2.5 times."""
+    places = trips.Places(32)
     stride = jax.jit(lambda top, distance: places.stride(top, distance))
     for count, bound in ((100, 1.7), (1000, 2.5)):
         held, again = [0], 0
