@@ -119,7 +119,10 @@ def pull(node: Any, cotangents: list) -> list:
 
 
 def read_by(node: Any) -> list:
-    """Returns those of the values a step keeps that the way back reads for the operands wanted."""
+    """Returns those of the values a step keeps that the way back reads for the operands wanted.
+
+    If it gives none of them a cotangent, these are all.
+    """
     kept, tree = jax.tree.flatten(node.kept)
     pairs = zip(node.results, node.result_avals, strict=True)
     cotangents = [None if slot is None else aval for slot, aval in pairs]
@@ -130,6 +133,8 @@ def read_by(node: Any) -> list:
         return [g for slot, g in pairs if slot is not None and g is not None]
 
     jaxpr = jax.make_jaxpr(back)(list(map(jax.typeof, kept)), cotangents).jaxpr
+    if not jaxpr.outvars:
+        return kept
     needed = needed_for(jaxpr.outvars, jaxpr.eqns)
     read = {v for e in needed for v in variables(e.invars)} | set(variables(jaxpr.outvars))
     return [x for x, v in zip(kept, jaxpr.invars, strict=False) if v in read]

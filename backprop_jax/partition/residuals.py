@@ -89,6 +89,10 @@ class Split:
         values = iter([None if among(v, zero) else next(found) for v in self.gradients])
         return [next(values) if given else None for given in self.given]
 
+    def pull(self, operands: Sequence, cotangents: Sequence) -> list:
+        """Returns the operands' gradients, nothing but the operands being kept."""
+        return self.backward(dict(zip(self.operands, operands, strict=True)), cotangents)
+
     def run_again(self, used: Sequence, at_hand: dict) -> dict:
         """Returns the values, by variable, of those of these equations that made the results."""
         jaxpr = self.joint.jaxpr

@@ -202,7 +202,7 @@ def linear_solve(active: tuple[bool, ...], *, const_lengths: Any, jaxprs: Any) -
     size = len(active) - count
     matrix = None
     if any(active[:start]):
-        matrix = split(jaxprs.matvec, (*active[:start], *[False] * size)).unit()
+        matrix = split(jaxprs.matvec, (*active[:start], *[False] * size))
 
     def forward(*operands: Any) -> tuple[list, list]:
         results = lax.linear_solve_p.bind(*operands, const_lengths=const_lengths, jaxprs=jaxprs)
@@ -228,11 +228,7 @@ def linear_solve(active: tuple[bool, ...], *, const_lengths: Any, jaxprs: Any) -
         )[:size]
         of_constants = [None] * start
         if matrix:
-            point = [*matvec, *kept]
-            _, values = matrix.forward(*point)
-            of_constants = matrix.backward(
-                [point[i] for i in matrix.keeps], values, [-each for each in h]
-            )[:start]
+            of_constants = matrix.pull([*matvec, *kept], [-each for each in h])[:start]
         return [*of_constants, *[None] * (count - start), *h]
 
     moving = (True,) * size + (False,) * (len(jaxprs.solve.out_avals) - size)

@@ -24,9 +24,7 @@ def reverse_of(
     """
 
     def backward(operands: list, kept: list, cotangents: list) -> list:
-        unit = split(jax.make_jaxpr(model)(*operands), tuple(active)).unit()
-        kept = unit.forward(*operands)[1]
-        return unit.backward([operands[i] for i in unit.keeps], kept, cotangents)
+        return split(jax.make_jaxpr(model)(*operands), tuple(active)).pull(operands, cotangents)
 
     def forward(*operands: Any) -> tuple[list, list]:
         return bind(*operands), []

@@ -219,7 +219,7 @@ def while_loop(
     count = len(body_jaxpr.in_avals) - body_nconsts
     moving = tuple(carried_activity(body_jaxpr, active[cond_nconsts:], body_nconsts, count))
     body = split(body_jaxpr, moving, [True] * len(moving))
-    unit, run, carries = body.unit(), as_function(body_jaxpr), in_force().carries
+    run, carries = as_function(body_jaxpr), in_force().carries
 
     def forward(*operands: Any) -> tuple[list, list]:
         of_cond, rest = operands[:fixed_for_cond], operands[cond_nconsts:]
@@ -246,9 +246,7 @@ def while_loop(
 
         def pull(carry: list, gradients: tuple) -> tuple:
             totals, g = gradients
-            known = [*consts, *carry]
-            _, kept = unit.forward(*known)
-            found = unit.backward([known[i] for i in unit.keeps], kept, g)
+            found = body.pull([*consts, *carry], g)
             sums = [
                 None if t is None else ct.add(t, h)
                 for t, h in zip(totals, found[:body_nconsts], strict=True)
