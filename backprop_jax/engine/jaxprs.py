@@ -147,6 +147,15 @@ def size_in_bytes(aval: Any) -> int:
     return max(1, math.prod(getattr(aval, "shape", ())) * itemsize)
 
 
+def runs_in_place(params: dict) -> bool:
+    """Returns whether JAX itself would run a `jit` in the place of its call.
+
+    jax 0.10 says yes or no, jax 0.12 who does it and when, and `AUTO`, which says nothing.
+    """
+    inline = params.get("inline", False)
+    return inline is True or getattr(inline, "name", "") in ("JAX_EARLY", "JAX_LATE")
+
+
 def held(params: dict) -> list:
     """Returns the jaxprs among the parameters of an equation."""
     leaves = jax.tree.leaves(list(params.values()), is_leaf=lambda x: hasattr(x, "eqns"))

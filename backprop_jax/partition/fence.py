@@ -15,7 +15,7 @@ from jax.extend.core import Primitive, set_current_trace
 from jax.interpreters import batching, mlir
 
 from backprop_jax.engine.cotangents import is_differentiable
-from backprop_jax.engine.registry import doors
+from backprop_jax.engine.registry import dear_to_recompute, doors
 
 fence_p = Primitive("fence")
 fence_p.multiple_results = True
@@ -78,11 +78,14 @@ def identity(clock: Any, *values: Any, firm: bool) -> list:
     return list(values)
 
 
-def barrier(clock: Any, *values: Any, firm: bool) -> list:
-    """Hides the values behind XLA's own barrier, which is there until all is merged that can be."""
-    if not firm:
-        return list(values)
-    return list(lax.optimization_barrier((clock, *values))[1:])
+def barrier(*values: Any) -> list:
+    """Returns the values behind XLA's own barrier."""
+    return list(lax.optimization_barrier(values))
+
+
+def stay(clock: Any, *values: Any, firm: bool) -> list:
+    """Hides the values behind the barrier: for accelerators it stays until all has been merged."""
+    return barrier(clock, *values)[1:] if firm else list(values)
 
 
 def idle_loop(clock: Any, *values: Any, firm: bool) -> list:
@@ -93,6 +96,7 @@ def idle_loop(clock: Any, *values: Any, firm: bool) -> list:
     """
     if not firm:
         return list(values)
+    clock, *passed = barrier(clock, *values)
     numbers = lax.reshape(lax.real(clock) if is_complex(clock) else clock, (clock.size,))
     number = lax.index_in_dim(numbers, 0, keepdims=False)
     never = lax.bitwise_and(lax.ne(number, number), lax.eq(number, lax.full_like(number, 0)))
@@ -104,7 +108,7 @@ def idle_loop(clock: Any, *values: Any, firm: bool) -> list:
     def trip(state: tuple) -> tuple:
         return lax.bitwise_not(state[0]), [changed(x) for x in state[1]]
 
-    return lax.while_loop(lambda state: state[0], trip, (never, list(values)))[1]
+    return lax.while_loop(lambda state: state[0], trip, (never, passed))[1]
 
 
 def is_complex(x: Any) -> bool:
@@ -139,7 +143,45 @@ def batched(operands: Sequence, axes: Sequence, **params: Any) -> tuple:
     return fence_p.bind(*operands, **params), axes[1:]
 
 
-mlir.register_lowering(fence_p, mlir.lower_fun(barrier, multiple_results=True))
+mlir.register_lowering(fence_p, mlir.lower_fun(stay, multiple_results=True))
 mlir.register_lowering(fence_p, mlir.lower_fun(idle_loop, multiple_results=True), platform="cpu")
 batching.primitive_batchers[fence_p] = batched
 doors[fence_p] = write_down
+
+
+# -- values that are to be kept --------------------------------------------------------------------
+
+keep_p = Primitive("keep")
+
+
+def keep(x: Any) -> Any:
+    """Returns a value as one that a policy has asked to keep: no cut around computes it again."""
+    return of_kind(marked(raw(x)), x)
+
+
+@jax.custom_jvp
+def marked(x: Any) -> Any:
+    """Returns the value, marked for the cuts of what this is part of."""
+    return keep_p.bind(x)
+
+
+@marked.defjvp
+def marked_jvp(primals: tuple, tangents: tuple) -> tuple:
+    """The identity."""
+    return marked(*primals), tangents[0]
+
+
+def write_kept(tape: Any, tracers: Sequence, params: dict) -> Any:
+    """Marks a value and writes the step down."""
+    values, slots = tape.unwrap(tracers)
+    with set_current_trace(tape.parent_trace):
+        marked = keep_p.bind(*values)
+    return tape.add(keep_p, params, Passing(), (values, slots), [marked], None)[0]
+
+
+keep_p.def_abstract_eval(lambda x: x)
+keep_p.def_impl(lambda x: x)
+mlir.register_lowering(keep_p, lambda context, x: [x])
+batching.defvectorized(keep_p)
+doors[keep_p] = write_kept
+dear_to_recompute(keep_p)

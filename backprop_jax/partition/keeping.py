@@ -34,12 +34,11 @@ class Keeping:
     policy: Callable | None = None
     carries: int | None = None
 
-    def moved(self, equations: Sequence) -> dict:
-        """Returns the results that a policy wants moved while they are kept: where to, and back."""
+    def asked(self, equations: Sequence) -> dict:
+        """Returns the results that a policy allows, each with its answer."""
         if self.policy is None:
             return {}
-        answers = (pair for e in equations for pair in self.allowed(e).items())
-        return {v: (SPACES[a.dst], SPACES[a.src]) for v, a in answers if hasattr(a, "dst")}
+        return {v: answer for e in equations for v, answer in self.allowed(e).items()}
 
     def segments(self, trips: int) -> int:
         """Returns how many segments to make of a loop; one if all carries are kept."""
@@ -84,6 +83,16 @@ SPACES = {
     "pinned_host": jax.memory.Space.Host,
     "unpinned_host": jax.memory.Space.Host,
 }
+
+
+def is_elsewhere(answer: Any) -> bool:
+    """Returns whether a policy's answer says to move a value while it is kept."""
+    return hasattr(answer, "dst")
+
+
+def places(answer: Any) -> tuple[Any, Any]:
+    """Returns where a value is moved to while it is kept, and where it comes back to."""
+    return SPACES[answer.dst], SPACES[answer.src]
 
 
 def in_force() -> Keeping:

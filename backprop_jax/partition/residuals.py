@@ -27,8 +27,8 @@ from backprop_jax.engine.registry import Unit, dear, reruns
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.meshes import of_cotangents
 from backprop_jax.partition.cut import INFINITE, minimum_cut
-from backprop_jax.partition.fence import fence
-from backprop_jax.partition.keeping import Keeping, in_force
+from backprop_jax.partition.fence import fence, keep
+from backprop_jax.partition.keeping import Keeping, in_force, is_elsewhere, places
 
 #: The name, in profiles and programs, of what is computed once more on the way back.
 AGAIN = "again"
@@ -48,6 +48,7 @@ class Split:
       moving: for every result, whether it depends on an active operand.
       before: values that depend on the operands `fixed` from one run to the next alone.
       kept: the values kept, in the order of their making, operands among them.
+      asked: those that a policy has asked to keep.
       moved: for those that are moved while they are kept, where to, and back.
     """
 
@@ -60,6 +61,7 @@ class Split:
     moving: list[bool]
     before: list
     kept: list
+    asked: set
     moved: dict
 
     def run(self, at_hand: dict, targets: Sequence, effects: bool = False) -> list:
@@ -147,6 +149,7 @@ class Split:
         def forward(*operands: Any) -> tuple[list, list]:
             at_hand = dict(zip(self.operands, operands, strict=True))
             results, kept = self.forward(at_hand, computed)
+            kept = [keep(x) if v in self.asked else x for v, x in zip(computed, kept, strict=True)]
             return results, [self.move(v, x, 0) for v, x in zip(computed, kept, strict=True)]
 
         def backward(operands: Sequence, kept: Sequence, cotangents: Sequence) -> list:
@@ -188,9 +191,11 @@ def split(
     before = unchanging(joint.jaxpr, [v for v, f in zip(operands, fixed, strict=False) if f])
     at_hand = {v for v, f in zip(operands, free, strict=False) if f} | set(before)
     kept = choose(joint.jaxpr, gradients, g, operands, at_hand, keeping or in_force(), repeated)
-    # What a loop or a branch keeps is moved as a whole, by the one whose policy it is.
-    moved = keeping.moved(joint.jaxpr.eqns) if keeping else {}
-    return Split(joint, operands, g, results, gradients, given, moving, before, kept, moved)
+    # What a loop or a branch keeps is marked and moved as a whole, by the one whose policy it is.
+    asked = keeping.asked(joint.jaxpr.eqns) if keeping else {}
+    moved = {v: places(answer) for v, answer in asked.items() if is_elsewhere(answer)}
+    halves = results, gradients, given, moving, before, kept
+    return Split(joint, operands, g, *halves, set(asked), moved)
 
 
 def trace_joint(jaxpr: Any, active: tuple[bool, ...]) -> tuple[Any, list[bool], list[bool]]:

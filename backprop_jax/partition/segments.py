@@ -18,7 +18,14 @@ import jax
 import numpy as np
 from jax.extend import source_info_util
 
-from backprop_jax.engine.jaxprs import bound, evaluate, held, size_in_bytes, variables
+from backprop_jax.engine.jaxprs import (
+    bound,
+    evaluate,
+    held,
+    runs_in_place,
+    size_in_bytes,
+    variables,
+)
 from backprop_jax.engine.registry import Structured, lookup
 from backprop_jax.partition.keeping import Keeping, Partition
 from backprop_jax.partition.residuals import is_dear
@@ -47,7 +54,7 @@ def flattened(closed: Any) -> Any:
             own = equation.source_info
             stack = source_info_util.current_name_stack() + own.name_stack
             # What JAX's own functions consist of is written where they are called.
-            line = source or (own if equation.params.get("inline") else None)
+            line = source or (own if runs_in_place(equation.params) else None)
             with source_info_util.user_context(None, name_stack=stack):
                 results = run(inner, line, *evaluate([], at_hand, equation.invars))
             at_hand.update(zip(equation.outvars, results, strict=True))

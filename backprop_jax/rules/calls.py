@@ -11,7 +11,7 @@ from jax.experimental import io_callback
 from jax.extend.core import ClosedJaxpr, primitives
 from jax.extend.source_info_util import current
 
-from backprop_jax.engine.jaxprs import as_function
+from backprop_jax.engine.jaxprs import as_function, runs_in_place
 from backprop_jax.engine.registry import Missing, Unit, missing, pullback, structured
 from backprop_jax.partition.keeping import choices, within
 from backprop_jax.partition.residuals import split
@@ -31,7 +31,7 @@ def inline_jit(params: dict) -> Callable | None:
     own = own_rule(params["name"], params["jaxpr"])
     if placed or params["compiler_options_kvs"] or own:
         return None
-    return as_function(params["jaxpr"], current() if params["inline"] else None)
+    return as_function(params["jaxpr"], current() if runs_in_place(params) else None)
 
 
 @functools.lru_cache
