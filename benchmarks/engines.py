@@ -46,4 +46,4 @@ ENGINES: dict[str, Engine] = {
     "jax:dots": checkpointed(policy=jax.checkpoint_policies.dots_saveable),
 }
 if "remat" in inspect.signature(bp.value_and_grad).parameters:
-    ENGINES |= {f"ours:{it}": ours(remat=it) for it in ("auto", "full", "20MiB", "6MiB")}
+    ENGINES |= {f"ours:{it}": ours(remat=it) for it in ("auto", "full", "20MiB", "7MiB")}

@@ -7,6 +7,7 @@ CPU time of the process, which other processes disturb little; runs in wall time
 
 import gc
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable
 from itertools import pairwise
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
+from backprop_jax.errors import BudgetTooSmall
 from benchmarks.engines import ENGINES
 from benchmarks.workload import Function, Workload
 
@@ -73,7 +75,8 @@ def measure(
     error     largest distance from the same in float64, over the leaf's largest element
     """
     programs = {name: workload.program(ENGINES[name]) for name in able(workload, engines)}
-    traced = {name: trace(it, workload.arguments) for name, it in programs.items()}
+    traced = within_budget(programs, workload.arguments)
+    programs = {name: programs[name] for name in traced}
     compiled = {name: it.lower().compile() for name, it in traced.items()}
     once = {name: run(it, workload.arguments) for name, it in compiled.items()}
     once[FORWARD] = run(trace(workload.forward, workload.at).lower().compile(), workload.at)
@@ -102,6 +105,17 @@ def able(workload: Workload, engines: Iterable[str]) -> list[str]:
         if getattr(ENGINES[name], workload.needs)
         and (workload.jax_can or not name.startswith("jax"))
     ]
+
+
+def within_budget(programs: dict[str, Function], arguments: tuple) -> dict[str, Any]:
+    """Returns the programs traced; one whose bytes do not suffice is left out, and that is said."""
+    traced = {}
+    for name, program in programs.items():
+        try:
+            traced[name] = trace(program, arguments)
+        except BudgetTooSmall as error:
+            print(f"{name}: skipped, {str(error).splitlines()[0]}", file=sys.stderr)
+    return traced
 
 
 def trace(program: Function, arguments: tuple) -> Any:
