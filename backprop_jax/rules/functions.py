@@ -356,7 +356,7 @@ def exponential(tape: Any, primitive: Any, fun: Any, jvp: Any, tracers: Sequence
     """Runs `expn` step by step, if it is known among them; JAX's rule leaks the order it is of."""
     values, _ = operands = tape.unwrap(tracers)
     inner = traced(fun, values).eqns[-1].params
-    if known(inner.get("name"), inner.get("jaxpr")):
+    if "jaxpr" in inner and known(inner.get("name", ""), inner["jaxpr"]):
         return tape.process_call(primitive, fun, tracers, {})
     return tape.add_jvp(primitive, jvp, operands, False)
 

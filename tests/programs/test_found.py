@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+import backprop_jax as bp
 from backprop_jax.engine import registry
 from tests.programs.judge import AGREES, BETTER, MISSING, NO_JAX, WRONG, judge
 
@@ -131,3 +132,10 @@ def test_a_rule_that_is_not_there_is_noticed(monkeypatch, x64):
     monkeypatch.delitem(registry.book, lax.sin_p)
     verdicts = judge(Found(lambda ad, x: lax.sin(x), (VECTOR,)))
     assert verdicts[0].kind == MISSING
+
+
+def test_exponential_integral_under_vmap_and_jit():
+    """There it is another function by the same name, and no compiled one. d/dx E₁ = -e⁻ˣ/x."""
+    slope = jax.jit(jax.vmap(bp.grad(jax.scipy.special.exp1)))
+    x = np.float32([0.5, 1.5, 4.0])
+    np.testing.assert_allclose(slope(x), -np.exp(-x) / x, rtol=1e-5)
