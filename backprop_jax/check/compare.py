@@ -9,21 +9,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from backprop_jax.api import grad
 from backprop_jax.check.difference import measure
 from backprop_jax.check.leaf import LeafReport
 from backprop_jax.check.paths import Leaves, type_name
 from backprop_jax.check.report import Report
 from backprop_jax.check.silent import silent_zeros
-from backprop_jax.check.sources import (
-    Question,
-    Source,
+from backprop_jax.check.verdict import Tolerance, Verdict, judge
+from backprop_jax.check.witnesses.gradients import (
     from_float64,
     from_function,
     from_jax,
     nudged,
+    ours,
 )
-from backprop_jax.check.verdict import Tolerance, Verdict, judge
+from backprop_jax.check.witnesses.witness import Question, Witness
 
 
 def compare(
@@ -75,10 +74,10 @@ def compare(
     positions = argnums if isinstance(argnums, int) else tuple(argnums)
     question = Question(fun, args, kwargs, positions, has_aux, holomorphic, allow_int)
     value, witness = from_jax(question)
-    ours = _judged(question, gradient)
+    judged = _judged(question, gradient)
     truth, notes = from_float64(question, value)
     rerun = functools.cache(lambda: nudged(question, with_float64=truth is not None))
-    sources = [ours, witness, *([truth] if truth else [])]
+    sources = [judged, witness, *([truth] if truth else [])]
 
     def leaf_report(path: str) -> LeafReport:
         found = [source.leaves.get(path) for source in sources]
@@ -87,31 +86,25 @@ def compare(
             return _unmeasured(path, found, problem)
         return _measured(path, sources, rtol, atol, rerun)
 
-    paths = list(dict.fromkeys([*witness.leaves, *ours.leaves]))
+    paths = list(dict.fromkeys([*witness.leaves, *judged.leaves]))
     leaves = tuple(leaf_report(path) for path in paths)
     names = tuple(source.name for source in sources)
-    zeros = [path for path, leaf in ours.leaves.items() if leaf.size and not np.any(leaf)]
+    zeros = [path for path, leaf in judged.leaves.items() if leaf.size and not np.any(leaf)]
     notes += silent_zeros(question, [path for path in zeros if path in witness.leaves])
-    return Report(names, leaves, _problems(ours, witness), notes)
+    return Report(names, leaves, _problems(judged, witness), notes)
 
 
-def _judged(question: Question, gradient: Callable[..., Any] | None) -> Source:
+def _judged(question: Question, gradient: Callable[..., Any] | None) -> Witness:
     """What is judged: the gradient given, or ours."""
-    if gradient is not None:
-        name = getattr(gradient, "__name__", "<lambda>")
-        return from_function(question, gradient, "gradient" if name == "<lambda>" else name)
-    differentiated = grad(question.fun, **question.options)
-
-    def alone(*args: Any, **kwargs: Any) -> Any:
-        answer = differentiated(*args, **kwargs)
-        return answer[0] if question.has_aux else answer
-
-    return from_function(question, alone, "backprop_jax")
+    if gradient is None:
+        return ours(question)
+    name = getattr(gradient, "__name__", "<lambda>")
+    return from_function(question, gradient, "gradient" if name == "<lambda>" else name)
 
 
 def _measured(
     path: str,
-    sources: Sequence[Source],
+    sources: Sequence[Witness],
     rtol: float | None,
     atol: float,
     rerun: Callable[[], Sequence[tuple[Leaves, Leaves | None]]],
@@ -161,7 +154,7 @@ def _mismatch(got: np.ndarray | None, expected: np.ndarray | None) -> str | None
     return text
 
 
-def _problems(ours: Source, witness: Source) -> tuple[str, ...]:
+def _problems(ours: Witness, witness: Witness) -> tuple[str, ...]:
     """What is wrong with the structure, where the paths of the leaves do not tell."""
     if ours.structure == witness.structure or list(ours.leaves) != list(witness.leaves):
         return ()

@@ -11,8 +11,7 @@ from typing import Any
 import jax
 from jax.extend.core import Literal
 
-from backprop_jax.check.paths import flatten
-from backprop_jax.check.sources import Question
+from backprop_jax.check.witnesses.witness import Question
 from backprop_jax.engine.cotangents import is_differentiable
 from backprop_jax.engine.jaxprs import held, variables
 from backprop_jax.engine.registry import Constant, lookup
@@ -32,8 +31,7 @@ def silent_zeros(question: Question, zeros: Sequence[str]) -> tuple[str, ...]:
     if not zeros:
         return ()
     closed = jax.make_jaxpr(question.run)(*question.operands)
-    operands = question.operands[0] if isinstance(question.argnums, int) else question.operands
-    paths = list(flatten(operands, question.names)[0])
+    paths = list(question.leaves)
     results = closed.jaxpr.outvars[: None if not question.has_aux else 1]
     notes = []
     for path in zeros:

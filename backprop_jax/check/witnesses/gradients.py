@@ -1,19 +1,16 @@
-"""Who can say what a gradient is: a function, `jax.grad`, `jax.grad` in float64.
-
-Each source answers the same `Question`; a new witness is one more function that returns a `Source`.
-"""
+"""Programs that give a gradient: ours, a function, `jax.grad`, `jax.grad` in float64."""
 
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from backprop_jax.check.paths import Leaves, flatten, operand_names
+from backprop_jax.api import grad
+from backprop_jax.check.paths import Leaves, flatten
 from backprop_jax.check.precision import (
     bits,
     canonical,
@@ -24,86 +21,52 @@ from backprop_jax.check.precision import (
     same_value,
     widen,
 )
+from backprop_jax.check.witnesses.witness import DoesNotApply, Question, Witness
 
 NUDGES = 8
 """How often `nudged` asks: often enough that hardly ever is `jax.grad` lucky each time."""
 
 
-@dataclass(frozen=True)
-class Question:
-    """What is differentiated, at which operands, and with respect to which of them."""
-
-    fun: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    argnums: int | tuple[int, ...] = 0
-    has_aux: bool = False
-    holomorphic: bool = False
-    allow_int: bool = False
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The arguments of `jax.grad` besides the function."""
-        names = ("argnums", "has_aux", "holomorphic", "allow_int")
-        return {name: getattr(self, name) for name in names}
-
-    @property
-    def positions(self) -> tuple[int, ...]:
-        """The differentiated operands, counted from the front."""
-        argnums = (self.argnums,) if isinstance(self.argnums, int) else self.argnums
-        return tuple(i % len(self.args) for i in argnums)
-
-    @property
-    def names(self) -> str | list[str]:
-        """What the user calls the differentiated operand, or each of them."""
-        names = operand_names(self.fun, len(self.args))
-        chosen = [names[i] for i in self.positions]
-        return chosen[0] if isinstance(self.argnums, int) else chosen
-
-    @property
-    def operands(self) -> list[Any]:
-        """What is differentiated."""
-        return [self.args[i] for i in self.positions]
-
-    def run(self, *operands: Any) -> Any:
-        """The function at other values of what is differentiated."""
-        chosen = dict(zip(self.positions, operands, strict=True))
-        args = [chosen.get(i, arg) for i, arg in enumerate(self.args)]
-        return self.fun(*args, **self.kwargs)
-
-    def map(self, change: Callable[[Any], Any], others: Callable[[Any], Any]) -> "Question":
-        """The same question elsewhere: `change` moves what is differentiated, `others` the rest."""
-        args = tuple(
-            jax.tree.map(change if i in self.positions else others, arg)
-            for i, arg in enumerate(self.args)
-        )
-        return replace(self, args=args, kwargs=jax.tree.map(others, self.kwargs))
-
-
-@dataclass(frozen=True)
-class Source:
-    """A gradient by the path of its leaves, and who says so."""
-
-    name: str
-    leaves: Leaves
-    structure: Any
-
-
-def from_function(question: Question, gradient: Callable[..., Any], name: str) -> Source:
+def from_function(question: Question, gradient: Callable[..., Any], name: str) -> Witness:
     """Returns what `gradient(*args, **kwargs)` says."""
     answer = gradient(*question.args, **question.kwargs)
-    return Source(name, *flatten(answer, question.names))
+    return Witness(name, *flatten(answer, question.names))
 
 
-def from_jax(question: Question, name: str = "jax.grad") -> tuple[Any, Source]:
+def ours(question: Question) -> Witness:
+    """Returns what we say."""
+    differentiated = grad(question.fun, **question.options)
+
+    def alone(*args: Any, **kwargs: Any) -> Any:
+        answer = differentiated(*args, **kwargs)
+        return answer[0] if question.has_aux else answer
+
+    return from_function(question, alone, "backprop_jax")
+
+
+def jax_grad(question: Question) -> Witness:
+    """Returns what `jax.grad` says."""
+    return from_jax(question)[1]
+
+
+def float64(question: Question) -> Witness:
+    """Returns what `jax.grad` says with everything in float64; see `from_float64`."""
+    value = question.value(question.leaves)
+    source, notes = from_float64(question, value)
+    if source is None:
+        raise DoesNotApply(notes[0].removeprefix("float64: "))
+    return source
+
+
+def from_jax(question: Question, name: str = "jax.grad") -> tuple[Any, Witness]:
     """Returns the value of the function, and what `jax.grad` says."""
     differentiated = jax.value_and_grad(question.fun, **question.options)
     value, gradient = differentiated(*question.args, **question.kwargs)
     value = value[0] if question.has_aux else value
-    return value, Source(name, *flatten(gradient, question.names))
+    return value, Witness(name, *flatten(gradient, question.names))
 
 
-def from_float64(question: Question, value: Any) -> tuple[Source | None, tuple[str, ...]]:
+def from_float64(question: Question, value: Any) -> tuple[Witness | None, tuple[str, ...]]:
     """Returns what `jax.grad` says when everything is computed in float64, if that means anything.
 
     The operands are cast up, not read anew: both precisions differentiate at the same point.
@@ -168,7 +131,7 @@ def _widened(question: Question) -> Question:
         return narrow.map(widen, others=widen)
 
 
-def _in_float64(question: Question) -> tuple[Any, Source]:
+def _in_float64(question: Question) -> tuple[Any, Witness]:
     wide = _widened(question)
     with jax.enable_x64(True):
         return from_jax(wide, "float64")
