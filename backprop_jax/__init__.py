@@ -8,6 +8,7 @@ jacobians  jacrev, jacfwd, hessian
 rules      one rule for each primitive of `jax.lax`
 engine     a function runs on a tape, the tape is walked back
 partition  what is kept for the way back, and what is computed again
+graph      one run written down, step by step, forward and back
 check      is it right? ours, jax.grad's and a float64 evaluation side by side
 """
 

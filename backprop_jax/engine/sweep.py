@@ -18,6 +18,7 @@ def sweep(
     active: Sequence[bool],
     reading: Reading | None = None,
     linear: str = "",
+    make: Callable[..., Tape] = Tape,
 ) -> tuple[list, Pullback]:
     """Runs `fun` on a tape and returns its results and the way back.
 
@@ -27,9 +28,10 @@ def sweep(
       active: for every operand, whether to record it.
       reading: how rules are read. Default: as for what this is part of.
       linear: for a function that must be linear, what to say of a step that is not.
+      make: (parent, reading, linear) → the tape.
     """
     with take_current_trace() as parent:
-        tape = Tape(parent, reading or readings.get(), linear)
+        tape = make(parent, reading or readings.get(), linear)
         if tape.staged:  # a program takes numbers as arrays
             with set_current_trace(parent):
                 pairs = zip(operands, active, strict=True)
