@@ -16,7 +16,7 @@ from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import default_float
 from backprop_jax.engine.tape import Recorded
 from backprop_jax.errors import BudgetTooSmall, message
-from backprop_jax.partition.keeping import CHEAPEST, NOTHING, ROOT, Keeping
+from backprop_jax.partition.keeping import CHEAPEST, NOTHING, ROOT, Keeping, Partition, choices
 from backprop_jax.partition.peak import peak_of_gradient
 from backprop_jax.partition.segments import segmented
 
@@ -72,7 +72,8 @@ def checkpoint(
         a policy of `jax.checkpoint_policies`.
       segments: of a `scan` only so many carries are kept, at even distances; from there the trips
         are run again, each once more. With √T of T the memory is that of 2 √T trips. Of a
-        `while_loop` as many are held at a time, at least 2, where 16 to 128 are by default.
+        `while_loop` as many are held at a time, at least 2, where 16 to 128 are by default. What a
+        policy allows is then kept of straight code alone.
 
     Returns:
       A function of the same arguments. It is traced once for each combination of their shapes, as
@@ -157,10 +158,11 @@ class Partitioned:
         avals = tuple(map(jax.typeof, arrays))
         active = tuple(isinstance(x, Recorded) for x in arrays)
         key = (tree, static, avals, active, default_float())
-        plan = self.plans.get(key)
+        known = is_hashable(key)  # or an argument is of a kind that nothing can be remembered for
+        plan = self.plans.get(key) if known else None
         if plan is None:
             plan = self.plan(tree, dict(static), moving, avals, active)
-            if not plan.closes_over_tracers:
+            if known and not plan.closes_over_tracers:
                 self.plans[key] = plan
         return jax.tree.unflatten(plan.tree, plan.run(*arrays))
 
@@ -187,6 +189,9 @@ class Partitioned:
         """Returns the function with the partition that is asked for, or that fits the budget."""
         if callable(self.remat):
             policy: Any = self.remat
+            if self.segments:
+                here, loops = choices(policy)
+                policy = Partition(here, dataclasses.replace(loops, carries=self.segments))
             return jax.checkpoint(as_function(closed), policy=policy)
         if isinstance(self.remat, Choice):
             return made(closed, self.remat.segments(self.segments))
@@ -206,6 +211,15 @@ class Partitioned:
                 to_go_on="allow that much, or take less of the input at a time.",
             )
         )
+
+
+def is_hashable(key: Any) -> bool:
+    """Returns whether something can be the key of a dictionary."""
+    try:
+        hash(key)
+    except TypeError:
+        return False
+    return True
 
 
 @dataclasses.dataclass(frozen=True)

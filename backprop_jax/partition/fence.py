@@ -127,15 +127,18 @@ class Passing:
         return cotangents
 
 
-def write_down(tape: Any, tracers: Sequence, params: dict) -> list:
-    """Runs a fence and writes down what passes it."""
-    (clock, *values), (_, *slots) = tape.unwrap(tracers)
+def write_down(primitive: Primitive, tape: Any, tracers: Sequence, params: dict) -> Any:
+    """Runs a primitive that lets its last operands pass, and writes down what does."""
+    values, slots = tape.unwrap(tracers)
     with set_current_trace(tape.parent_trace):
-        hidden = fence_p.bind(clock, *values, **params)
-    moving = [slot is not None for slot in slots]
-    if not any(moving):
-        return hidden
-    return tape.add(fence_p, params, Passing(), (values, slots), hidden, None, moving)
+        result = primitive.bind(*values, **params)
+    results = result if primitive.multiple_results else [result]
+    start = len(values) - len(results)
+    moving = [slot is not None for slot in slots[start:]]
+    if any(moving):
+        passing = values[start:], slots[start:]
+        results = tape.add(primitive, params, Passing(), passing, results, None, moving)
+    return results if primitive.multiple_results else results[0]
 
 
 def batched(operands: Sequence, axes: Sequence, **params: Any) -> tuple:
@@ -146,7 +149,7 @@ def batched(operands: Sequence, axes: Sequence, **params: Any) -> tuple:
 mlir.register_lowering(fence_p, mlir.lower_fun(stay, multiple_results=True))
 mlir.register_lowering(fence_p, mlir.lower_fun(idle_loop, multiple_results=True), platform="cpu")
 batching.primitive_batchers[fence_p] = batched
-doors[fence_p] = write_down
+doors[fence_p] = functools.partial(write_down, fence_p)
 
 
 # -- values that are to be kept --------------------------------------------------------------------
@@ -171,17 +174,9 @@ def marked_jvp(primals: tuple, tangents: tuple) -> tuple:
     return marked(*primals), tangents[0]
 
 
-def write_kept(tape: Any, tracers: Sequence, params: dict) -> Any:
-    """Marks a value and writes the step down."""
-    values, slots = tape.unwrap(tracers)
-    with set_current_trace(tape.parent_trace):
-        marked = keep_p.bind(*values)
-    return tape.add(keep_p, params, Passing(), (values, slots), [marked], None)[0]
-
-
 keep_p.def_abstract_eval(lambda x: x)
 keep_p.def_impl(lambda x: x)
 mlir.register_lowering(keep_p, lambda context, x: [x])
 batching.defvectorized(keep_p)
-doors[keep_p] = write_kept
+doors[keep_p] = functools.partial(write_down, keep_p)
 dear_to_recompute(keep_p)

@@ -41,10 +41,10 @@ class Keeping:
         return {v: answer for e in equations for v, answer in self.allowed(e).items()}
 
     def segments(self, trips: int) -> int:
-        """Returns how many segments to make of a loop; one if all carries are kept."""
+        """Returns how many segments to make of a loop; as many as trips if all carries are kept."""
         if self.carries is None:
-            return 1
-        return min(self.carries or math.isqrt(trips), trips)
+            return trips
+        return min(self.carries or max(2, math.isqrt(trips)), trips)
 
     def allows(self, equation: Any) -> Any:
         """Returns whether the results of an equation may be kept, or what says where to."""
@@ -111,14 +111,16 @@ def within(keeping: Keeping) -> Iterator[None]:
 class Partition:
     """The policy of a checkpoint that `remat=` makes: one choice for its equations, one for loops.
 
-    JAX's own differentiation, too, may ask it: then what is `dear` is kept, or nothing.
+    JAX's own differentiation may ask it, too: what is `dear` is kept, or a policy allows.
     """
 
     here: Keeping
     loops: Keeping
 
-    def __call__(self, primitive: Any, *avals: Any, **params: Any) -> bool:
-        """Returns whether JAX may keep the results of an equation."""
+    def __call__(self, primitive: Any, *avals: Any, **params: Any) -> Any:
+        """Returns whether JAX may keep the results of an equation, or what says where to."""
+        if self.here.policy is not None:
+            return self.here.policy(primitive, *avals, **params)
         return self.here.cheapest and primitive in dear
 
 

@@ -6,6 +6,7 @@ costs less memory, but nothing dear is computed twice: a minimum cut (see `cut`)
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,9 +100,18 @@ class Split:
         """Returns the values, by variable, of those of these equations that made the results."""
         jaxpr = self.joint.jaxpr
         at_hand = {**dict(zip(jaxpr.constvars, self.joint.consts, strict=True)), **at_hand}
-        ahead = set(map(id, needed_for(self.results, jaxpr.eqns)))
-        evaluate_knowing([e for e in used if id(e) in ahead], at_hand, ())
+        evaluate_knowing([e for e in used if id(e) in self.ahead], at_hand, ())
         return at_hand
+
+    @functools.cached_property
+    def ahead(self) -> set[int]:
+        """The equations that make the results, each by its id."""
+        return set(map(id, needed_for(self.results, self.joint.eqns)))
+
+    @functools.cached_property
+    def back(self) -> set:
+        """The variables that depend on a cotangent."""
+        return depending_on([v for v in self.cotangents if v is not None], self.joint.eqns)
 
     def zero(self, absent: Sequence) -> set:
         """Returns the variables that are zero when these cotangents are.
@@ -110,9 +120,8 @@ class Split:
         what depends on them is zero. A comparison of cotangents is no number, so it is never zero.
         """
         zero = set(absent)
-        moving = depending_on([v for v in self.cotangents if v is not None], self.joint.jaxpr.eqns)
         for equation in self.joint.jaxpr.eqns if zero else ():
-            read = moving.intersection(variables(equation.invars))
+            read = self.back.intersection(variables(equation.invars))
             if read and read <= zero:
                 zero.update(v for v in equation.outvars if ct.is_differentiable(v.aval))
         return zero

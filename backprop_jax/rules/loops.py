@@ -198,7 +198,7 @@ def scan(
     consts, carry = arities(params)
     stacked = len(jaxpr.in_avals) - consts - carry
     keeping = in_force()
-    if 1 < (count := keeping.segments(length)) < length:
+    if (count := keeping.segments(length)) < length:
         shape = consts, carry, length, reverse, unroll
         with within(dataclasses.replace(keeping, carries=None)):
             return split(in_segments(jaxpr, shape, count), active).unit()

@@ -178,6 +178,19 @@ def test_a_loop_in_segments_keeps_the_root():
     assert temporaries(bp.grad(bp.checkpoint(loop, segments=20)), x) < 0.15 * plain
 
 
+@pytest.mark.parametrize("remat", [None, "full", POLICIES.dots_saveable])
+@pytest.mark.parametrize("segments", [1, 4])
+def test_so_many_carries_are_kept_and_no_more(remat, segments):
+    """Of each segment where it starts; a policy, too, leaves it at that."""
+
+    def loop(x: Any) -> Any:
+        step = lambda x, _: (jnp.sin(W @ x), None)  # noqa: E731
+        return jnp.sum(lax.scan(step, x, length=16)[0])
+
+    plan = bp.memory_plan(bp.checkpoint(loop, remat=remat, segments=segments), X)
+    assert plan.bytes <= segments * X.nbytes + W.nbytes
+
+
 def test_a_budget_computes_again_as_little_as_fits():
     x = np.zeros((64, 64), np.float32)
 
@@ -217,7 +230,10 @@ def test_options_that_exclude_each_other():
 
 
 def test_options_of_the_function_stay_what_they_are():
-    """A text is no array: the function gets it as it is. It is traced once."""
+    """A text is no array: the function gets it as it is. It is traced once.
+
+    One that cannot be the key of a dictionary may have changed: it is traced each time.
+    """
     traced = []
 
     def fun(x: Any, name: str, *, power: int) -> Any:
@@ -228,6 +244,10 @@ def test_options_of_the_function_stay_what_they_are():
     for _ in range(2):
         np.testing.assert_allclose(got(X, "sin", power=2), jnp.sin(2 * X), rtol=1e-6)
     assert traced == ["sin"]
+    given = bp.grad(lambda x, names: fun(x, *names, power=2), remat="auto")
+    for _ in range(2):
+        np.testing.assert_allclose(given(X, {"sin"}), jnp.sin(2 * X), rtol=1e-6)
+    assert traced == ["sin"] * 3
 
 
 def test_what_a_function_closes_over_has_its_gradient():
