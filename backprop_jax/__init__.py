@@ -5,6 +5,8 @@ checkpoints  checkpoint: what to keep for the way back, said by the user
 memory     memory_plan: what is kept, and why
 products   jvp, hvp, linear_transpose
 jacobians  jacrev, jacfwd, hessian
+swaps      rules: others in the place of the book's, for a while
+proofs     the rules that users bring are put to the test
 rules      one rule for each primitive of `jax.lax`
 engine     a function runs on a tape, the tape is walked back
 partition  what is kept for the way back, and what is computed again
@@ -29,6 +31,7 @@ from backprop_jax.memory import memory_plan as memory_plan
 from backprop_jax.products import hvp as hvp
 from backprop_jax.products import jvp as jvp
 from backprop_jax.products import linear_transpose as linear_transpose
+from backprop_jax.swaps import rules as rules  # not the package; that is backprop_jax.rules.…
 from backprop_jax.version import __version__ as __version__
 
 remat = checkpoint

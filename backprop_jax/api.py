@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 
-from backprop_jax import rules as rules  # the book is filled on import
 from backprop_jax.arguments import (
     Argnames,
     Argnums,
@@ -23,14 +22,11 @@ from backprop_jax.arguments import (
 )
 from backprop_jax.checkpoints import Remat, rematerialized
 from backprop_jax.engine import cotangents as ct
-from backprop_jax.engine.reading import AS_IT_STANDS, Reading
 from backprop_jax.engine.reverse import Pullback
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.meshes import filled, of_cotangents
 from backprop_jax.pullbacks import VJP, flags
-from backprop_jax.rules.strong import strong_zero
-
-STRONG = Reading(strong_zero)
+from backprop_jax.swaps import Rules, held, reading_of
 
 
 def grad(
@@ -43,6 +39,7 @@ def grad(
     argnames: Argnames | None = None,
     zero_times_inf: ZeroTimesInf = "nan",
     remat: Remat = None,
+    rules: Rules | None = None,
 ) -> Callable:
     """Returns a function that computes the gradient of `fun`, as `jax.grad` does.
 
@@ -61,6 +58,7 @@ def grad(
         what is cheap; else nothing. "auto", "full", a number of bytes, a text such as "512MiB", or
         a policy of `jax.checkpoint_policies`: see `checkpoint`; then `fun` is traced, as by
         `jax.jit`.
+      rules: other rules to go by, by primitive or function: see `backprop_jax.rules`.
 
     Returns:
       A function of the same arguments. It returns the gradient, of the argument's structure, shapes
@@ -71,6 +69,7 @@ def grad(
     Raises:
       TypeError: the result is not a real scalar, an argument is not real, or it is missing.
       ValueError: `zero_times_inf` or `remat` is something else.
+      WrongRule: one of `rules` is not the derivative, and was not said to be none.
       BudgetTooSmall: there is no way to do with as few bytes as `remat` allows.
       MissingRule: the gradient would pass through a primitive without a rule.
 
@@ -90,6 +89,7 @@ def grad(
         argnames=argnames,
         zero_times_inf=zero_times_inf,
         remat=remat,
+        rules=rules,
     )
 
     @wraps(fun, "Gradient")
@@ -110,6 +110,7 @@ def value_and_grad(
     argnames: Argnames | None = None,
     zero_times_inf: ZeroTimesInf = "nan",
     remat: Remat = None,
+    rules: Rules | None = None,
 ) -> Callable:
     """Returns a function that computes `fun` and its gradient, as `jax.value_and_grad` does.
 
@@ -127,17 +128,20 @@ def value_and_grad(
     """
     wanted = Wanted.of(fun, argnums, argnames)
     check_zero_times_inf(zero_times_inf)
-    kept = rematerialized(fun, remat)
+    kept, swapped = rematerialized(fun, remat), held(rules)
 
     @wraps(fun, "Value and gradient")
     def value_and_gradient_of(*args: Any, **kwargs: Any) -> tuple:
         chosen, run = wanted.partial(kept, args, kwargs)
         for leaf in jax.tree.leaves(chosen):
             check_argument("grad", leaf, holomorphic, allow_int)
-        value, pullback, *aux = vjp(run, *chosen, has_aux=has_aux, zero_times_inf=zero_times_inf)
-        check_scalar(value)
-        check_result("grad", value, holomorphic)
-        gradients = pullback(one(value))
+        with swapped:
+            value, pullback, *aux = vjp(
+                run, *chosen, has_aux=has_aux, zero_times_inf=zero_times_inf
+            )
+            check_scalar(value)
+            check_result("grad", value, holomorphic)
+            gradients = pullback(one(value))
         return ((value, *aux) if has_aux else value), wanted.arrange(gradients)
 
     return value_and_gradient_of
@@ -150,6 +154,7 @@ def vjp(
     saveable_args: PyTree = True,
     zero_times_inf: ZeroTimesInf = "nan",
     remat: Remat = None,
+    rules: Rules | None = None,
 ) -> tuple:
     """Returns `fun(*primals)` and its pullback, as `jax.vjp` does.
 
@@ -162,6 +167,7 @@ def vjp(
         the pullback, before the call. What is computed from it is kept as always.
       zero_times_inf: as in `grad`.
       remat: as in `grad`.
+      rules: as in `grad`.
 
     Returns:
       A pair of the result and a function from a cotangent of the result (same structure, shapes,
@@ -198,8 +204,8 @@ def vjp(
         return outs + aux_leaves
 
     active = [ct.is_differentiable(aval) for aval in avals]
-    reading = STRONG if zero_times_inf == "zero" else AS_IT_STANDS
-    values, pullback = sweep(flat, leaves, active, reading)
+    with held(rules):
+        values, pullback = sweep(flat, leaves, active, reading_of(zero_times_inf))
     count, result_tree, aux_tree = structure
     pullback = Pullback(pullback.nodes, pullback.inputs, pullback.outputs[:count])
     result_avals = tuple(jax.typeof(value) for value in values[:count])

@@ -4,6 +4,11 @@ Every message has the same four lines: what is wrong, the equation, where the *u
 what to do about it. No message names the machinery or prints a whole array.
 """
 
+import os
+from typing import Any
+
+from jax.extend import source_info_util
+
 
 class BackpropError(Exception):
     """Base of all errors raised by backprop_jax."""
@@ -13,6 +18,16 @@ def message(what: str, *, equation: str = "", written_at: str = "", to_go_on: st
     """Returns the text of an error: `what` on the first line, then the lines that are known."""
     lines = [("equation", equation), ("written at", written_at), ("to go on", to_go_on)]
     return "\n".join([what, *(f"  {key + ':':<12}{text}" for key, text in lines if text)])
+
+
+def written_at(source: Any) -> str:
+    """Returns the user's line, file:line:column (function); seen from the working folder."""
+    return source_info_util.summarize(source).removeprefix(os.getcwd() + os.sep)
+
+
+def here() -> str:
+    """Returns the user's line that is being run, see `written_at`."""
+    return written_at(source_info_util.current())
 
 
 class MissingRule(BackpropError, NotImplementedError):
@@ -32,6 +47,23 @@ class MissingRule(BackpropError, NotImplementedError):
 
 class MissingTranspose(MissingRule, TypeError):
     """A `custom_linear_solve` was not told how to solve the transposed system."""
+
+
+class WrongRule(BackpropError, ValueError):
+    """A rule that was given for a primitive or a function is not its derivative.
+
+    For example, with a factor too many::
+
+        WrongRule: the rule given for 'my_kernel' is wrong in x: along a random direction
+        its slope is 2.4, it says 4.8 (numbers of both signs).
+          equation:   my_kernel float32[3]
+          written at: model.py:14:28 (log_likelihood)
+          to go on:   correct the rule; if it is meant to be no derivative, say check=False.
+    """
+
+
+class UncheckedRule(UserWarning):
+    """A rule that was given could not be put to the test."""
 
 
 class NotLinear(BackpropError, TypeError):

@@ -22,6 +22,7 @@ from backprop_jax.arguments import (
     check_zero_times_inf,
 )
 from backprop_jax.products import pushforward
+from backprop_jax.swaps import Rules, held
 
 
 def jacrev(
@@ -34,6 +35,7 @@ def jacrev(
     argnames: Argnames | None = None,
     chunk_size: int | None = None,
     zero_times_inf: ZeroTimesInf = "nan",
+    rules: Rules | None = None,
 ) -> Callable:
     """Returns a function that computes the Jacobian of `fun`, row by row, as `jax.jacrev` does.
 
@@ -48,6 +50,7 @@ def jacrev(
       chunk_size: how many rows to compute at a time. What the way back needs is then there for so
         many rows only, and the blocks come one after the other. Default: all rows at once.
       zero_times_inf: as in `grad`.
+      rules: as in `grad`.
 
     Returns:
       A function of the same arguments. It returns, for every leaf of the result and in it for every
@@ -63,7 +66,7 @@ def jacrev(
       [[2. 0.]
        [0. 4.]]
     """
-    wanted = Wanted.of(fun, argnums, argnames)
+    wanted, swapped = Wanted.of(fun, argnums, argnames), held(rules)
     check_zero_times_inf(zero_times_inf)
     if chunk_size is not None and (not isinstance(chunk_size, int) or chunk_size < 1):
         raise ValueError(f"chunk_size must be a positive integer or None, but got {chunk_size!r}.")
@@ -73,7 +76,8 @@ def jacrev(
         chosen, run = wanted.partial(fun, args, kwargs)
         for leaf in jax.tree.leaves(chosen):
             check_argument("jacrev", leaf, holomorphic, allow_int)
-        result, pull, *aux = vjp(run, *chosen, has_aux=has_aux, zero_times_inf=zero_times_inf)
+        with swapped:
+            result, pull, *aux = vjp(run, *chosen, has_aux=has_aux, zero_times_inf=zero_times_inf)
         for leaf in jax.tree.leaves(result):
             check_result("jacrev", leaf, holomorphic)
         rows = along_each(result, lambda unit: wanted.arrange(pull(unit)), chunk_size)
@@ -168,6 +172,7 @@ def hessian(
     *,
     argnames: Argnames | None = None,
     zero_times_inf: ZeroTimesInf = "nan",
+    rules: Rules | None = None,
 ) -> Callable:
     """Returns a function that computes the Hessian of `fun`, as `jax.hessian` does.
 
@@ -179,6 +184,6 @@ def hessian(
       >>> print(bp.hessian(lambda x: x**3)(2.0))
       12.0
     """
-    options: dict = {"argnames": argnames, "zero_times_inf": zero_times_inf}
+    options: dict = {"argnames": argnames, "zero_times_inf": zero_times_inf, "rules": rules}
     rows = jacrev(fun, argnums, has_aux, holomorphic, **options)
     return jacrev(rows, argnums, has_aux, holomorphic, **options)

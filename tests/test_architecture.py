@@ -29,6 +29,8 @@ LAYERS = [
     {"arguments"},
     {"pullbacks"},
     {"checkpoints"},
+    {"proofs"},
+    {"swaps"},
     {"api", "extend"},
     {"memory"},
     {"products"},

@@ -4,3 +4,5 @@
 each leaf (`difference`), judges (`verdict`) and tells (`leaf`, `report`, `table`). Only this part
 of the package may call JAX's own differentiation: as a witness.
 """
+
+from backprop_jax.check import judge as judge  # of the rules that users bring

@@ -3,12 +3,30 @@
 import contextlib
 import contextvars
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Any
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from jax.extend.core import Primitive
 
 from backprop_jax.engine.registry import lookup
+
+
+class Unproven(NamedTuple):
+    """A rule that is put to the test where it is met.
+
+    Attributes:
+      rule: the rule itself.
+      prove: (primitive, rule, operands, params) → nothing; it raises if the rule is wrong.
+    """
+
+    rule: Any
+    prove: Callable[[Primitive, Any, Sequence, dict], None]
+
+    @property
+    def kind(self) -> str:
+        """The kind of the rule itself."""
+        return self.rule.kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,15 +37,26 @@ class Reading:
       change: takes a rule, of the book or a user's own `jax.custom_vjp`, and returns the one to go
         by. Default: the rule itself.
       keeping: which values inner jaxprs may keep for the way back, see `partition.keeping`.
+      swaps: rules in the place of the book's, and of functions' own, see `backprop_jax.swaps`.
     """
 
     change: Callable[[Any], Any] | None = None
     keeping: Any = None
+    swaps: Any = None
 
-    def rule(self, primitive: Primitive) -> Any:
-        """Returns the rule of a primitive, or None."""
-        rule = lookup(primitive)
-        return rule if rule is None else self.of(rule)
+    def rule(self, primitive: Primitive, operands: Sequence, params: dict) -> Any:
+        """Returns the rule of a primitive, or None; these are what it is run on."""
+        rule = None if self.swaps is None else self.swaps.of(primitive)
+        if rule is None and (rule := lookup(primitive)) is None:
+            return None
+        if type(rule) is Unproven:
+            rule.prove(primitive, rule.rule, operands, params)
+            rule = rule.rule
+        return self.of(rule)
+
+    def swapped(self, fun: Any) -> Any:
+        """Returns what runs a function that goes by another rule than its own, or None."""
+        return None if self.swaps is None else self.swaps.of(fun.debug_info.func_src_info)
 
     def of(self, rule: Any) -> Any:
         """Returns the rule to go by in the place of this one."""
@@ -41,6 +70,18 @@ class Reading:
             yield
         finally:
             readings.reset(token)
+
+    def within(self, function: Callable) -> Callable:
+        """Returns a function that reads this way, whenever it runs."""
+        if self == AS_IT_STANDS:
+            return function
+
+        @functools.wraps(function)
+        def reading(*args: Any) -> Any:
+            with self.in_force():
+                return function(*args)
+
+        return reading
 
 
 AS_IT_STANDS = Reading()

@@ -214,6 +214,9 @@ def build_unit(
     del default
     with reading.in_force():
         unit = build(active, **dict(params))
+    unit = unit._replace(
+        forward=reading.within(unit.forward), backward=reading.within(unit.backward)
+    )
     return unit, unit._replace(
         forward=jax.jit(unit.forward), backward=jax.jit(unit.backward, inline=True)
     )
@@ -227,7 +230,7 @@ class Constant(NamedTuple):
 
 Rule = Row | Structured | Constant
 
-book: dict[Primitive, Rule] = {}
+book: dict[Primitive, Any] = {}
 accesses: dict[Primitive, Callable] = {}
 touching: set[Primitive] = set()
 #: Primitives whose results are kept rather than computed twice; and which of them within a loop.
@@ -239,12 +242,12 @@ doors: dict[Primitive, Callable[[Any, Sequence, dict], list]] = {}
 strangers: dict[str, Callable[[Primitive], Rule | None]] = {}
 
 
-def lookup(primitive: Primitive) -> Rule | None:
+def lookup(primitive: Primitive) -> Any:
     """Returns the rule of a primitive, or None."""
     return book.get(primitive) or strangers.get(primitive.name, book.get)(primitive)
 
 
-def register(primitive: Primitive, rule: Rule) -> None:
+def register(primitive: Primitive, rule: Any) -> None:
     """Adds a rule to the book, which holds one for each primitive.
 
     Raises:
@@ -255,23 +258,30 @@ def register(primitive: Primitive, rule: Rule) -> None:
     book[primitive] = rule
 
 
+def row(kind: str, formulas: Sequence[Callable | Missing | None]) -> Row:
+    """Returns the rule of a kind that these formulas make; see the verb of that name."""
+    own = {"linear": [OPERANDS] * len(formulas), "bilinear": [("x",), ("y",)]}
+    shapes = own.get(kind, [()] * len(formulas))
+    return Row(kind, tuple(read(f, names) for f, names in zip(formulas, shapes, strict=True)))
+
+
 def elementwise(primitive: Primitive, *formulas: Callable | Missing | None) -> None:
     """Registers a function applied place by place, with a formula for each operand.
 
     `g` has the shape of the result, and so may the answer: an operand of rank 0 or of narrower
     dtype is taken care of. `None` stands for an operand that is not differentiable.
     """
-    register(primitive, Row("elementwise", tuple(read(f) for f in formulas)))
+    register(primitive, row("elementwise", formulas))
 
 
 def linear(primitive: Primitive, *formulas: Callable | Missing | None) -> None:
     """Registers a function linear in its operands, which are read as shape and dtype."""
-    register(primitive, Row("linear", tuple(read(f, OPERANDS) for f in formulas)))
+    register(primitive, row("linear", formulas))
 
 
 def bilinear(primitive: Primitive, of_x: Callable, of_y: Callable) -> None:
     """Registers a function linear in each of two; a formula reads its own as shape and dtype."""
-    register(primitive, Row("bilinear", (read(of_x, ("x",)), read(of_y, ("y",)))))
+    register(primitive, row("bilinear", (of_x, of_y)))
 
 
 def pullback(primitive: Primitive) -> Callable[[Callable], Callable]:
@@ -282,7 +292,7 @@ def pullback(primitive: Primitive) -> Callable[[Callable], Callable]:
     """
 
     def decorate(formula: Callable) -> Callable:
-        register(primitive, Row("pullback", (read(formula),)))
+        register(primitive, row("pullback", (formula,)))
         return formula
 
     return decorate

@@ -9,7 +9,6 @@ analysis.
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -29,7 +28,7 @@ from backprop_jax.engine.jaxprs import reach, run_on
 from backprop_jax.engine.reading import Reading
 from backprop_jax.engine.registry import Constant, Row, Structured, Unit, accesses, doors, touching
 from backprop_jax.engine.reverse import read_by
-from backprop_jax.errors import EscapedReference, MissingRule, NotLinear, message
+from backprop_jax.errors import EscapedReference, MissingRule, NotLinear, here, message, written_at
 
 
 class Recorded(Tracer):
@@ -202,7 +201,7 @@ class Tape(Trace):
         values, slots = operands = self.unwrap(tracers)
         if is_empty(slots):
             return run_on(self.parent_trace, primitive, values, params)
-        rule = self.reading.rule(primitive)
+        rule = self.reading.rule(primitive, values, params)
         if type(rule) is Structured:
             outs = self.process_structured(primitive, rule, tracers, params)
             return outs if primitive.multiple_results else outs[0]
@@ -267,7 +266,7 @@ class Tape(Trace):
                 message(
                     f"a reference made in the function enters '{primitive}', and what becomes of "
                     "its value there cannot be followed.",
-                    written_at=written_at(source_info_util.current()),
+                    written_at=here(),
                     to_go_on="read it before, and hand over the value.",
                 )
             )
@@ -293,12 +292,14 @@ class Tape(Trace):
         """Runs a function with the user's own forward rule, and keeps that rule's reverse."""
         self.check_references(primitive, tracers)
         values, slots = operands = self.unwrap(tracers)
+        params = {"subfuns": (fun, jvp), "symbolic_zeros": symbolic_zeros}
         with set_current_trace(self.parent_trace):
             if is_empty(slots):
-                params = {"subfuns": (fun, jvp), "symbolic_zeros": symbolic_zeros}
                 return primitive.bind(*values, **params)
         if self.linear:
             return self.process_call(primitive, fun, tracers, {})
+        if run := self.reading.swapped(fun):
+            return run(self, primitive, fun, params, tracers)
         if run := custom.functions.get(fun.debug_info.func_src_info):
             return run(self, primitive, fun, jvp, tracers)
         return self.add_jvp(primitive, jvp, operands, symbolic_zeros)
@@ -326,10 +327,13 @@ class Tape(Trace):
         """Runs a function with the user's own reverse rule, and keeps what that rule asks for."""
         self.check_references(primitive, tracers)
         values, slots = operands = self.unwrap(tracers)
+        params = {"subfuns": (fun, fwd, bwd), "out_trees": out_trees}
+        params["symbolic_zeros"] = symbolic_zeros
+        if run := not is_empty(slots) and self.reading.swapped(fun):
+            return run(self, primitive, fun, params, tracers)
         with set_current_trace(self.parent_trace):
             if is_empty(slots):
-                params = {"subfuns": (fun, fwd, bwd), "out_trees": out_trees}
-                return primitive.bind(*values, **params, symbolic_zeros=symbolic_zeros)
+                return primitive.bind(*values, **params)
             results, residuals = custom.run_fwd(fwd, values, slots, out_trees)
         kept = custom.Backward(bwd, residuals, symbolic_zeros)
         rule = self.reading.of(custom.VJP)
@@ -354,7 +358,7 @@ class Tape(Trace):
         if is_empty(slots):
             with set_current_trace(self.parent_trace):
                 return primitive.bind(*values, **primitive.get_bind_params(equation.params))
-        rule = self.reading.rule(primitive)
+        rule = self.reading.rule(primitive, values, equation.params)
         results = iter(self.process_structured(primitive, rule, tracers, equation.params))
         return made[0].map(lambda _: next(results))
 
@@ -374,11 +378,6 @@ class Tape(Trace):
 def is_empty(slots: list) -> bool:
     """Returns whether none of the values is recorded."""
     return slots.count(None) == len(slots)
-
-
-def written_at(source: Any) -> str:
-    """Returns the user's line, file:line:column (function); seen from the working folder."""
-    return source_info_util.summarize(source).removeprefix(os.getcwd() + os.sep)
 
 
 NOT_LINEAR = message(

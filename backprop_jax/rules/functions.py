@@ -361,10 +361,16 @@ def exponential(tape: Any, primitive: Any, fun: Any, jvp: Any, tracers: Sequence
     return tape.add_jvp(primitive, jvp, operands, False)
 
 
+def line_of(function: Any) -> str:
+    """Returns where a function is written, in JAX's words; "" if it is not written in Python."""
+    code = getattr(inspect.unwrap(getattr(function, "fun", function)), "__code__", None)
+    return f"{code.co_name} at {code.co_filename}:{code.co_firstlineno}" if code else ""
+
+
 def register_rule(function: Any, run: Callable) -> None:
     """Registers what is run for a function of JAX's that has a custom_jvp rule."""
-    if code := getattr(inspect.unwrap(getattr(function, "fun", function)), "__code__", None):
-        functions[f"{code.co_name} at {code.co_filename}:{code.co_firstlineno}"] = run
+    if line := line_of(function):
+        functions[line] = run
 
 
 special = jax.scipy.special
