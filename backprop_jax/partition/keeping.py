@@ -28,11 +28,13 @@ class Keeping:
         kept, or where to. None allows nothing.
       carries: how many carries of a loop to keep, the others being computed again from the nearest
         one before. None: all. ROOT: as many as the square root of the number of trips.
+      repeated: whether this is for what a loop does in each trip.
     """
 
     cheapest: bool = True
     policy: Callable | None = None
     carries: int | None = None
+    repeated: bool = False
 
     def asked(self, equations: Sequence) -> dict:
         """Returns the results that a policy allows, each with its answer."""

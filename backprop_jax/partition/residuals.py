@@ -8,6 +8,7 @@ costs less memory, but nothing dear is computed twice: a minimum cut (see `cut`)
 import dataclasses
 import functools
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -29,7 +30,7 @@ from backprop_jax.engine.sweep import sweep
 from backprop_jax.meshes import of_cotangents
 from backprop_jax.partition.cut import INFINITE, minimum_cut
 from backprop_jax.partition.fence import fence, keep
-from backprop_jax.partition.keeping import Keeping, in_force, is_elsewhere, places
+from backprop_jax.partition.keeping import Keeping, in_force, is_elsewhere, places, within
 
 #: The name, in profiles and programs, of what is computed once more on the way back.
 AGAIN = "again"
@@ -191,7 +192,8 @@ def split(
       keeping: which values may be kept. Default: as what this is part of has it.
       repeated: whether the jaxpr is the body of a loop.
     """
-    joint, moving, given = trace_joint(jaxpr, active)
+    with within(dataclasses.replace(in_force(), repeated=True)) if repeated else nullcontext():
+        joint, moving, given = trace_joint(jaxpr, active)
     count = len(jaxpr.in_avals)
     operands, rest = joint.jaxpr.invars[:count], iter(joint.jaxpr.invars[count:])
     g = [next(rest) if ct.is_differentiable(aval) else None for aval in jaxpr.out_avals]

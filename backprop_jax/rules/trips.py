@@ -3,10 +3,14 @@
 The way back wants the carry before every trip, the last one first, and nobody knows how many there
 will be. So a fixed number of places holds carries of some of the trips, and the others are computed
 again from the nearest one before. jax.grad has no rule: it would keep all.
+
+The trips are taken in blocks of K, and K places hold the carries from before some of the blocks,
+at even distances: on the way forward, when all are taken, every second is given up. A quarter more
+places serve the way back, and hold what it computes again.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,8 +25,8 @@ from backprop_jax.partition.residuals import Split, split
 from backprop_jax.rules.loops import carried_activity
 
 #: As many places as fit in this, between the fewest and the most.
-BYTES = 2**26
-FEWEST, MOST = 16, 128
+BYTES = 2**25
+FEWEST, MOST = 8, 64
 
 INTEGER = np.dtype("int32")
 
@@ -48,42 +52,113 @@ def read(arrays: list, place: Any) -> list:
     return [lax.dynamic_index_in_dim(a, place, 0, keepdims=False) for a in arrays]
 
 
-def held_by_default(carry: list) -> int:
-    """Returns how many carries of this size to hold."""
-    size = sum(size_in_bytes(jax.typeof(x)) for x in carry)
-    return max(FEWEST, min(MOST, BYTES // max(size, 1)))
+def held(carry: Sequence, asked: int | None) -> int:
+    """Returns how many places to have for carries like this: as many as asked for, or that fit."""
+    if asked is None:
+        size = sum(map(size_in_bytes, carry))
+        asked = max(FEWEST, min(MOST, BYTES // max(size, 1)))
+    return max(2, asked - asked % 2)
+
+
+def run_and_keep(trip: Callable, goes_on: Callable, start: list, places: "Places") -> tuple:
+    """Runs a loop; returns the carry at its end, the number of trips, and what is held of them.
+
+    The places hold the carries before trips 0, d, 2 d, ...; d is a number of blocks, which doubles
+    when all are taken.
+
+    Args:
+      trip: carry → the carry after one more trip.
+      goes_on: carry → whether there is one more.
+      start: the carry before trip 0.
+      places: where they are held.
+    """
+    count = places.kept
+
+    def thinned(taken: Any, arrays: list) -> list:
+        """Returns the arrays with every second carry; if not all places are taken, as they are."""
+        left = lax.select(taken == count, fixed(count // 2), fixed(0))
+
+        def move(state: tuple) -> tuple:
+            place, arrays = state
+            return place + 1, written(arrays, place, read(arrays, 2 * place))
+
+        return lax.while_loop(lambda state: state[0] < left, move, (fixed(1), arrays))[1]
+
+    def once(state: tuple) -> tuple:
+        trips, end, carry = state
+        return trips + 1, end, trip(carry)
+
+    def to_next(state: tuple) -> tuple:
+        trips, taken, distance, carry, arrays = state
+        arrays = thinned(taken, arrays)
+        distance = lax.select(taken == count, 2 * distance, distance)
+        taken = lax.select(taken == count, fixed(count // 2), taken)
+        arrays = written(arrays, taken, carry)
+
+        def within(state: tuple) -> Any:
+            return lax.bitwise_and(state[0] < state[1], goes_on(state[2]))
+
+        end = trips + distance * count
+        trips, _, carry = lax.while_loop(within, once, (trips, end, carry))
+        return trips, taken + 1, distance, carry, arrays
+
+    state = fixed(0), fixed(0), fixed(1), start, blanks(places.count, start)
+    state = lax.while_loop(lambda state: goes_on(state[3]), to_next, state)
+    trips, taken, distance, carry, arrays = state
+    return carry, trips, (taken, distance, arrays)
+
+
+def run_and_count(trip: Callable, goes_on: Callable, start: list) -> tuple[list, Any]:
+    """Runs a loop; returns the carry at its end and the number of trips."""
+
+    def once(state: tuple) -> tuple:
+        trips, carry = state
+        return trips + 1, trip(carry)
+
+    trips, carry = lax.while_loop(lambda state: goes_on(state[1]), once, (fixed(0), start))
+    return carry, trips
 
 
 class Places:
-    """Where carries are held: a stack, of the trips they come before, and of each array of them."""
+    """Where carries are held: a stack, of the blocks they come before, and of each array of them.
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    Args:
+      kept: how many are filled on the way forward, an even number, and how many trips a block has.
+    """
 
-    def empty(self, carry: list) -> tuple[Any, list]:
-        """Returns a stack with the carry before trip 0 at the bottom."""
-        blank = blanks(self.count, carry)
-        return self.put((lax.full((self.count,), 0, INTEGER), blank), fixed(0), fixed(0), carry)
+    def __init__(self, kept: int) -> None:
+        self.kept = kept
+        self.count = kept + max(1, kept // 4)
 
-    def put(self, stack: tuple, top: Any, trip: Any, carry: list) -> tuple[Any, list]:
-        """Returns the stack with the carry before a trip written at a place."""
-        trips, arrays = stack
-        return written([trips], top, [trip])[0], written(arrays, top, carry)
+    def first(self, carry: list) -> tuple[Any, tuple]:
+        """Returns the top of a stack with the carry before trip 0 at the bottom, and the stack."""
+        stack = lax.full((self.count,), 0, INTEGER), blanks(self.count, carry)
+        return fixed(0), self.put(stack, fixed(0), fixed(0), carry)
+
+    def filled(self, taken: Any, distance: Any, arrays: list) -> tuple[Any, tuple]:
+        """Returns the top of a stack that was filled on the way forward, and the stack."""
+        blocks = lax.iota(INTEGER, self.count) * distance
+        return lax.max(taken - 1, fixed(0)), (blocks, arrays)
+
+    def put(self, stack: tuple, top: Any, block: Any, carry: list) -> tuple[Any, list]:
+        """Returns the stack with the carry before a block written at a place."""
+        blocks, arrays = stack
+        return written([blocks], top, [block])[0], written(arrays, top, carry)
 
     def get(self, stack: tuple, top: Any) -> tuple[Any, list]:
-        """Returns the trip and the carry before it that a place holds."""
-        trips, arrays = stack
-        return read([trips], top)[0], read(arrays, top)
+        """Returns the block and the carry before it that a place holds."""
+        blocks, arrays = stack
+        return read([blocks], top)[0], read(arrays, top)
 
     def stride(self, top: Any, distance: Any) -> Any:
-        """Returns how many trips lie between the place on top and the next, on the way ahead.
+        """Returns how many blocks lie between the place on top and the next, on the way ahead.
 
-        With s places, of which one is taken, and r runs of every trip, as many as
+        With s places, of which one is taken, and r runs of every block, as many as
 
             reach(s, r) = (s + r)! / (s! r!)
 
-        trips go back. Of l trips, the fewest runs are made if the next place has at most
-        reach(s - 1, r) before it. No place left, the trip itself goes to the last one there is.
+        blocks go back. Of l blocks, the fewest runs are made if the next place has at most
+        reach(s - 1, r) before it. No place left, the block itself goes to the last one there is.
 
         Source: Griewank and Walther, Algorithm 799: revolve, ACM TOMS 26 (2000).
         """
@@ -100,7 +175,7 @@ class Places:
         return lax.select(places > 1, lax.clamp(fixed(1), ahead, distance), distance)
 
     def reach(self) -> list[list[int]]:
-        """Returns how many trips go back with so many places (rows) and runs (columns)."""
+        """Returns how many blocks go back with so many places (rows) and runs (columns)."""
         most, runs = np.iinfo(INTEGER).max, 40
         return [[min(math.comb(s + r, s), most) for r in range(runs)] for s in range(self.count)]
 
@@ -108,34 +183,32 @@ class Places:
 def reverse_trips(
     trip: Callable,
     pull: Callable,
-    start: list,
+    places: Places,
+    start: tuple[Any, tuple],
     count: Any,
     gradients: tuple,
-    held: int | None = None,
 ) -> tuple:
     """Returns the gradients pulled back through `count` trips.
 
-    The trips are taken in blocks of K / 2, K carries being held. A block's turn come, its trips are
-    run once more, every carry is held, and the gradients are pulled through one after the other.
-    K / 2 places hold carries from before blocks: the one on top is from before the block whose turn
-    it is, or earlier; carries nearer to it are put on top until it is the one.
+    A block's turn come, its K trips are run once more, every carry is held, and the gradients are
+    pulled through one after the other. The place on top holds the carry from before the block, or
+    from earlier; then carries nearer to it are put on top until it is the one.
 
-    So a trip is run again once with its block, and before, with m = 2 n / K blocks of n trips, at
-    most r times: r is the smallest number with (K / 2 - 1 + r)! / ((K / 2 - 1)! r!) >= m. That is 2
-    or 3 times in all for K = 32 and n = 1,000, at most 5 for n = 100,000; for K = 128, 2 and 4
-    times. Memory is that of K carries, whatever n is.
+    So a trip is run again once with its block, and before, with m = n / K blocks of n trips, at
+    most r times: r is the smallest number with (K - 1 + r)! / ((K - 1)! r!) >= m, and of these runs
+    the way forward has made the first, if it has filled the places. With K = 32 that is once in all
+    for n = 1,000, 2.7 times for n = 100,000 and 3.8 times for n = 1,000,000; one more if the places
+    are empty. Memory is that of 2.25 K carries, whatever n is.
 
     Args:
       trip: carry → the carry after one more trip.
       pull: (carry before a trip, gradients) → gradients.
-      start: the carry before trip 0.
+      places: where carries are held.
+      start: top of the stack of places, and the stack.
       count: number of trips.
       gradients: any pytree of arrays.
-      held: how many carries to hold at most, two or more. Default: from 16 to 128, by their size.
     """
-    held = held or held_by_default(start)
-    block = max(1, held // 2)
-    places = Places(max(2, held - block))
+    (top, stack), block = start, places.kept
 
     def advance(carry: list, blocks: Any) -> list:
         """Returns the carry so many blocks later."""
@@ -181,7 +254,7 @@ def reverse_trips(
         gradients = pull_block(last, places.get(stack, top)[1], gradients)
         return last - 1, lax.max(top - 1, fixed(0)), stack, gradients
 
-    state = ((count + (block - 1)) // block - 1, fixed(0), places.empty(start), gradients)
+    state = (lax.div(count + (block - 1), fixed(block)) - 1, top, stack, gradients)
     return lax.while_loop(lambda state: state[0] >= 0, back, state)[3]
 
 
@@ -210,7 +283,8 @@ def while_loop(
 ) -> Unit:
     """A loop: its derivative is that of the trips there were; their number has none.
 
-    Kept are the operands and that number.
+    Kept are the operands, that number, and the carries before some trips, see `run_and_keep`; not
+    these within another loop, where they were kept for each of its trips.
     """
     going_on, fixed_for_cond = as_function(cond_jaxpr), cond_nconsts
     if cond_jaxpr.out_avals[0].shape:
@@ -219,25 +293,29 @@ def while_loop(
     count = len(body_jaxpr.in_avals) - body_nconsts
     moving = tuple(carried_activity(body_jaxpr, active[cond_nconsts:], body_nconsts, count))
     body = split(body_jaxpr, moving, [True] * len(moving))
-    run, carries = as_function(body_jaxpr), in_force().carries
+    run, keeping = as_function(body_jaxpr), in_force()
+    places = Places(held(body_jaxpr.in_avals[body_nconsts:], keeping.carries))
 
-    def forward(*operands: Any) -> tuple[list, list]:
+    def forward(*operands: Any) -> tuple[list, tuple]:
         of_cond, rest = operands[:fixed_for_cond], operands[cond_nconsts:]
-        consts, carry = rest[:body_nconsts], list(rest[body_nconsts:])
+        consts, start = rest[:body_nconsts], list(rest[body_nconsts:])
 
-        def once(state: tuple) -> tuple:
-            trips, carry = state
-            return trips + 1, run(*consts, *carry)
-
-        def goes_on(state: tuple) -> Any:
-            (on,) = going_on(*of_cond, *state[1])
+        def goes_on(carry: list) -> Any:
+            (on,) = going_on(*of_cond, *carry)
             return lax.reduce_or(on, tuple(range(on.ndim)))
 
-        trips, carry = lax.while_loop(goes_on, once, (fixed(0), carry))
-        return carry, [trips]
+        def trip(carry: list) -> list:
+            return run(*consts, *carry)
 
-    def backward(operands: list, kept: list, cotangents: list) -> list:
+        if keeping.repeated:
+            carry, trips = run_and_count(trip, goes_on, start)
+            return carry, (trips, ())
+        carry, trips, kept = run_and_keep(trip, goes_on, start, places)
+        return carry, (trips, kept)
+
+    def backward(operands: list, kept: tuple, cotangents: list) -> list:
         consts, start = list(operands[:body_nconsts]), list(operands[body_nconsts:])
+        trips, filled_places = kept
         wanted = nonzero(body, body_nconsts, cotangents)
         of_consts, of_carry = wanted[:body_nconsts], wanted[body_nconsts:]
 
@@ -255,7 +333,8 @@ def while_loop(
 
         totals = filled([None] * body_nconsts, consts, of_consts)
         g = filled(cotangents, start, of_carry)
-        totals, g = reverse_trips(trip, pull, start, kept[0], (totals, g), carries)
+        stack = places.filled(*filled_places) if filled_places else places.first(start)
+        totals, g = reverse_trips(trip, pull, places, stack, trips, (totals, g))
         return [None] * cond_nconsts + totals + g
 
     keeps = tuple(range(cond_nconsts, len(active)))

@@ -1,5 +1,7 @@
 """The way back through loops of any length, in few places."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,21 +41,36 @@ def test_any_number_of_trips(places):
         np.testing.assert_allclose(gradient(X, n), g, rtol=1e-12)
 
 
-def test_trips_run_again_are_as_few_as_stated():
-    """Of 100 blocks each 1.7 times with 32 places; of 1,000 each 2.5 times."""
+@pytest.mark.parametrize(("count", "bound"), [(1_000, 0.97), (1_500, 1.5), (100_000, 2.75)])
+def test_trips_run_again_are_as_few_as_stated(count, bound):
+    """With 32 places, filled on the way forward, in blocks of 32."""
     places = trips.Places(32)
     stride = jax.jit(lambda top, distance: places.stride(top, distance))
-    for count, bound in ((100, 1.7), (1000, 2.5)):
-        held, again = [0], 0
-        for last in reversed(range(count)):
-            while held[-1] != last:
-                step = int(stride(np.int32(len(held) - 1), np.int32(last - held[-1])))
-                held.append(held[-1] + step)
-                again += step
-                assert len(held) <= places.count
-            if len(held) > 1:
-                held.pop()
-        assert again <= bound * count
+    blocks = -(-count // 32)
+    distance = 2 ** max(0, math.ceil(math.log2(blocks / 32)))
+    held, again = list(range(0, blocks, distance)), count - blocks
+    for last in reversed(range(blocks)):
+        while held[-1] != last:
+            step = int(stride(np.int32(len(held) - 1), np.int32(last - held[-1])))
+            held.append(held[-1] + step)
+            again += 32 * step
+            assert len(held) <= places.count
+        if len(held) > 1:
+            held.pop()
+    assert again <= bound * count
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 24, 25, 30, 100])
+def test_places_are_filled_at_even_distances(count):
+    """Of carries that are the number of trips, in six places and blocks of six."""
+    start = [jnp.int32(0)]
+    carry, n, (taken, distance, (held,)) = trips.run_and_keep(
+        lambda carry: [carry[0] + 1], lambda carry: carry[0] < count, start, trips.Places(6)
+    )
+    assert carry == [count] and n == count
+    blocks = -(-count // 6)
+    assert taken == -(-blocks // int(distance)) and 3 * distance < max(blocks, 4)
+    np.testing.assert_array_equal(held[: int(taken)], 6 * distance * np.arange(taken))
 
 
 def test_memory_does_not_grow_with_the_number_of_trips():
