@@ -3,10 +3,12 @@
 api        grad, value_and_grad, vjp: pytrees in and out
 checkpoints  checkpoint: what to keep for the way back, said by the user
 memory     memory_plan: what is kept, and why
+watching   value_grad_and_cotangents: what flows back to values inside of a function
 products   jvp, hvp, linear_transpose
 jacobians  jacrev, jacfwd, hessian
 swaps      rules: others in the place of the book's, for a while
 proofs     the rules that users bring are put to the test
+taps       hooks on what flows back; a program run while somebody looks on
 rules      one rule for each primitive of `jax.lax`
 engine     a function runs on a tape, the tape is walked back
 partition  what is kept for the way back, and what is computed again
@@ -33,6 +35,7 @@ from backprop_jax.products import jvp as jvp
 from backprop_jax.products import linear_transpose as linear_transpose
 from backprop_jax.swaps import rules as rules  # not the package; that is backprop_jax.rules.…
 from backprop_jax.version import __version__ as __version__
+from backprop_jax.watching import value_grad_and_cotangents as value_grad_and_cotangents
 
 remat = checkpoint
 

@@ -27,6 +27,7 @@ from backprop_jax.engine.sweep import sweep
 from backprop_jax.meshes import filled, of_cotangents
 from backprop_jax.pullbacks import VJP, flags
 from backprop_jax.swaps import Rules, held, reading_of
+from backprop_jax.taps.hooks import Hooks, hooked
 
 
 def grad(
@@ -40,6 +41,7 @@ def grad(
     zero_times_inf: ZeroTimesInf = "nan",
     remat: Remat = None,
     rules: Rules | None = None,
+    hooks: Hooks | None = None,
 ) -> Callable:
     """Returns a function that computes the gradient of `fun`, as `jax.grad` does.
 
@@ -59,6 +61,9 @@ def grad(
         a policy of `jax.checkpoint_policies`: see `checkpoint`; then `fun` is traced, as by
         `jax.jit`.
       rules: other rules to go by, by primitive or function: see `backprop_jax.rules`.
+      hooks: selector → a function that takes a cotangent on its way back and returns another in its
+        place (clipped, scaled, reversed), or None, having looked at it. A selector names values
+        inside of `fun`, see `value_grad_and_cotangents`; then, too, `fun` is traced.
 
     Returns:
       A function of the same arguments. It returns the gradient, of the argument's structure, shapes
@@ -71,6 +76,8 @@ def grad(
       ValueError: `zero_times_inf` or `remat` is something else.
       WrongRule: one of `rules` is not the derivative, and was not said to be none.
       BudgetTooSmall: there is no way to do with as few bytes as `remat` allows.
+      UnknownStep: a selector of `hooks` means nothing in `fun`; it says what there is.
+      BadHook: a hook returned what is no cotangent of the value it stands at.
       MissingRule: the gradient would pass through a primitive without a rule.
 
     Example:
@@ -90,6 +97,7 @@ def grad(
         zero_times_inf=zero_times_inf,
         remat=remat,
         rules=rules,
+        hooks=hooks,
     )
 
     @wraps(fun, "Gradient")
@@ -111,6 +119,7 @@ def value_and_grad(
     zero_times_inf: ZeroTimesInf = "nan",
     remat: Remat = None,
     rules: Rules | None = None,
+    hooks: Hooks | None = None,
 ) -> Callable:
     """Returns a function that computes `fun` and its gradient, as `jax.value_and_grad` does.
 
@@ -128,7 +137,7 @@ def value_and_grad(
     """
     wanted = Wanted.of(fun, argnums, argnames)
     check_zero_times_inf(zero_times_inf)
-    kept, swapped = rematerialized(fun, remat), held(rules)
+    kept, swapped = rematerialized(hooked(fun, hooks), remat), held(rules)
 
     @wraps(fun, "Value and gradient")
     def value_and_gradient_of(*args: Any, **kwargs: Any) -> tuple:
@@ -155,6 +164,7 @@ def vjp(
     zero_times_inf: ZeroTimesInf = "nan",
     remat: Remat = None,
     rules: Rules | None = None,
+    hooks: Hooks | None = None,
 ) -> tuple:
     """Returns `fun(*primals)` and its pullback, as `jax.vjp` does.
 
@@ -168,6 +178,7 @@ def vjp(
       zero_times_inf: as in `grad`.
       remat: as in `grad`.
       rules: as in `grad`.
+      hooks: as in `grad`.
 
     Returns:
       A pair of the result and a function from a cotangent of the result (same structure, shapes,
@@ -183,7 +194,7 @@ def vjp(
       >>> print([float(g) for g in pullback(1.0)])
       [4.0, 3.0]
     """
-    run = rematerialized(fun, remat)
+    run = rematerialized(hooked(fun, hooks), remat)
     check_zero_times_inf(zero_times_inf)
     leaves, tree = jax.tree.flatten(primals)
     for leaf in leaves:

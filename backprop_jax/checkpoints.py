@@ -7,18 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from jax.core import Tracer
-from jax.extend.core import valid_jaxtype
 
 from backprop_jax.arguments import check_callable, function_name
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function
-from backprop_jax.engine.registry import default_float
-from backprop_jax.engine.tape import Recorded
 from backprop_jax.errors import BudgetTooSmall, message
 from backprop_jax.partition.keeping import CHEAPEST, NOTHING, ROOT, Keeping, Partition, choices
 from backprop_jax.partition.peak import peak_of_gradient
 from backprop_jax.partition.segments import segmented
+from backprop_jax.staged import changed
 
 Remat = None | str | int | Callable[..., Any]
 
@@ -112,7 +109,9 @@ def checkpoint(
 def rematerialized(fun: Callable, remat: Remat, segments: int | None = None) -> Callable:
     """Returns `fun` with its way back as the option `remat=` has it; None changes nothing."""
     check_callable(fun)
-    return fun if remat is None else Partitioned(fun, parsed(remat), segments).as_function()
+    if remat is None:
+        return fun
+    return changed(fun, functools.partial(planned, fun, parsed(remat), segments))
 
 
 def parsed(remat: Any) -> Choice | int | Callable:
@@ -134,102 +133,36 @@ def parsed(remat: Any) -> Choice | int | Callable:
     return int(float(number[1]) * UNITS[number[2]])
 
 
-class Partitioned:
-    """A function whose way back is planned from its jaxpr, once for each kind of arguments."""
-
-    def __init__(self, fun: Callable, remat: Any, segments: int | None) -> None:
-        self.fun, self.remat, self.segments = fun, remat, segments
-        self.plans: dict = {}
-
-    def as_function(self) -> Callable:
-        """Returns it as a function with the name of the one it is made of."""
-
-        @functools.wraps(self.fun)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            return self(args, kwargs)
-
-        return run
-
-    def __call__(self, args: tuple, kwargs: dict) -> Any:
-        """Returns what the function returns."""
-        leaves, tree = jax.tree.flatten((args, kwargs))
-        moving = [i for i, x in enumerate(leaves) if valid_jaxtype(x)]
-        static = tuple((i, x) for i, x in enumerate(leaves) if not valid_jaxtype(x))
-        arrays = [leaves[i] for i in moving]
-        avals = tuple(map(jax.typeof, arrays))
-        active = tuple(isinstance(x, Recorded) for x in arrays)
-        key = (tree, static, avals, active, default_float())
-        known = is_hashable(key)  # or an argument is of a kind that nothing can be remembered for
-        plan = self.plans.get(key) if known else None
-        if plan is None:
-            plan = self.plan(tree, dict(static), moving, avals, active)
-            if known and not plan.closes_over_tracers:
-                self.plans[key] = plan
-        return jax.tree.unflatten(plan.tree, plan.run(*arrays))
-
-    def plan(
-        self, tree: Any, static: dict, moving: list[int], avals: tuple, active: tuple[bool, ...]
-    ) -> "Planned":
-        """Returns the plan for arguments of these types."""
-        out_tree: list = []
-
-        def flat(*arrays: Any) -> list:
-            at = {**static, **dict(zip(moving, arrays, strict=True))}
-            args, kwargs = jax.tree.unflatten(tree, [at[i] for i in range(len(at))])
-            results, structure = jax.tree.flatten(self.fun(*args, **kwargs))
-            out_tree[:] = [structure]
-            return results
-
-        closed = jax.make_jaxpr(flat)(*avals)
-        if not any(active):
-            active = tuple(map(ct.is_differentiable, avals))
-        tracers = any(isinstance(x, Tracer) for x in closed.consts)
-        return Planned(self.chosen(closed, active), out_tree[0], tracers)
-
-    def chosen(self, closed: Any, active: tuple[bool, ...]) -> Callable:
-        """Returns the function with the partition that is asked for, or that fits the budget."""
-        if callable(self.remat):
-            policy: Any = self.remat
-            if self.segments:
-                here, loops = choices(policy)
-                policy = Partition(here, dataclasses.replace(loops, carries=self.segments))
-            return jax.checkpoint(as_function(closed), policy=policy)
-        if isinstance(self.remat, Choice):
-            return made(closed, self.remat.segments(self.segments))
-        least = None
-        for choice in TRIED:
-            if choice and self.segments:
-                choice = choice.segments(self.segments)
-            run = made(closed, choice)
-            peak = peak_of_gradient(run, closed.in_avals, active)
-            if peak <= self.remat:
-                return run
-            least = peak if least is None else min(peak, least)
-        raise BudgetTooSmall(
-            message(
-                f"remat={self.remat} is too few bytes for the gradient of "
-                f"{function_name(self.fun)}: it needs {least}, its arguments left out.",
-                to_go_on="allow that much, or take less of the input at a time.",
-            )
+def planned(
+    fun: Callable, remat: Any, segments: int | None, closed: Any, active: tuple[bool, ...]
+) -> Callable:
+    """Returns a function's jaxpr with the partition that is asked for, or that fits the budget."""
+    if callable(remat):
+        policy: Any = remat
+        if segments:
+            here, loops = choices(policy)
+            policy = Partition(here, dataclasses.replace(loops, carries=segments))
+        return jax.checkpoint(as_function(closed), policy=policy)
+    if isinstance(remat, Choice):
+        return made(closed, remat.segments(segments))
+    if not any(active):
+        active = tuple(map(ct.is_differentiable, closed.in_avals))
+    least = None
+    for choice in TRIED:
+        if choice and segments:
+            choice = choice.segments(segments)
+        run = made(closed, choice)
+        peak = peak_of_gradient(run, closed.in_avals, active)
+        if peak <= remat:
+            return run
+        least = peak if least is None else min(peak, least)
+    raise BudgetTooSmall(
+        message(
+            f"remat={remat} is too few bytes for the gradient of "
+            f"{function_name(fun)}: it needs {least}, its arguments left out.",
+            to_go_on="allow that much, or take less of the input at a time.",
         )
-
-
-def is_hashable(key: Any) -> bool:
-    """Returns whether something can be the key of a dictionary."""
-    try:
-        hash(key)
-    except TypeError:
-        return False
-    return True
-
-
-@dataclasses.dataclass(frozen=True)
-class Planned:
-    """A function of arrays, the structure of its results, and whether it is for this call alone."""
-
-    run: Callable
-    tree: Any
-    closes_over_tracers: bool
+    )
 
 
 def made(closed: Any, choice: Choice | None) -> Callable:

@@ -82,6 +82,18 @@ class BudgetTooSmall(BackpropError, ValueError):
     """A gradient cannot do with as few bytes as `remat=` allows."""
 
 
+class UnknownStep(BackpropError, ValueError):
+    """No step of a function is what a selector says."""
+
+
+class NotWatched(BackpropError, ValueError):
+    """The cotangents of a value cannot be handed over, since nobody knows how many there are."""
+
+
+class BadHook(BackpropError, TypeError):
+    """A hook returned what is no cotangent of the value it stands at."""
+
+
 class ConfigError(BackpropError):
     """A configuration cannot be run. One line for each mistake, in the order of the file.
 

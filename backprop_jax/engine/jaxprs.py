@@ -39,18 +39,18 @@ def reach(forward: Callable, operands: Sequence, slots: Sequence[int | None]) ->
 
 
 def needed_for(
-    targets: Iterable, equations: Sequence, available: Iterable = (), effects: bool = False
+    targets: Iterable, equations: Sequence, available: Iterable = (), also: Sequence = ()
 ) -> list:
     """Returns, in order, the equations to run for the targets when some variables are at hand.
 
-    With `effects`, those that print or call out are among them whether or not their results are
-    needed.
+    Those of `also` are among them whether or not their results are needed.
     """
+    chosen_anyway = set(map(id, also))
     available = set(available)
     wanted = {v for v in variables(targets) if v not in available}
     chosen = []
     for equation in reversed(equations):
-        if not wanted.isdisjoint(equation.outvars) or (effects and has_effects(equation)):
+        if id(equation) in chosen_anyway or not wanted.isdisjoint(equation.outvars):
             wanted.update(v for v in variables(equation.invars) if v not in available)
             chosen.append(equation)
     return chosen[::-1]

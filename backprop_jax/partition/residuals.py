@@ -66,15 +66,25 @@ class Split:
     asked: set
     moved: dict
 
-    def run(self, at_hand: dict, targets: Sequence, effects: bool = False) -> list:
-        """Returns the target variables' values, computed from the values at hand."""
+    def run(self, at_hand: dict, targets: Sequence, also: Sequence = ()) -> list:
+        """Returns the target variables' values, computed from those at hand; runs some also."""
         jaxpr = self.joint.jaxpr
         at_hand = {**dict(zip(jaxpr.constvars, self.joint.consts, strict=True)), **at_hand}
-        return evaluate_knowing(needed_for(targets, jaxpr.eqns, at_hand, effects), at_hand, targets)
+        return evaluate_knowing(needed_for(targets, jaxpr.eqns, at_hand, also), at_hand, targets)
+
+    def calls(self, zero: set | None = None) -> list:
+        """Returns the equations that print or call out: of the way forward, or of that back.
+
+        The latter are asked for by the variables that are `zero` there: nothing is said of those.
+        """
+        found = [e for e in self.joint.jaxpr.eqns if has_effects(e)]
+        if zero is None:
+            return [e for e in found if self.back.isdisjoint(variables(e.invars))]
+        return [e for e in found if self.back.intersection(variables(e.invars)) - zero]
 
     def forward(self, at_hand: dict, kept: Sequence) -> tuple[list, list]:
         """Returns the results and the values to keep."""
-        values = self.run(at_hand, [*self.results, *kept], effects=True)
+        values = self.run(at_hand, [*self.results, *kept], self.calls())
         return values[: len(self.results)], values[len(self.results) :]
 
     def backward(self, at_hand: dict, cotangents: Sequence) -> list:
@@ -84,12 +94,13 @@ class Split:
         at_hand = {**at_hand, **{v: g for v, g in pairs if g is not None}}
         zero = self.zero([v for v, g in pairs if g is None])
         wanted = [v for v in self.gradients if not among(v, zero)]
-        used = needed_for(wanted, equations, {*at_hand, *zero})
+        calls = self.calls(zero)
+        used = needed_for(wanted, equations, {*at_hand, *zero}, calls)
         read = {v for e in used for v in variables(e.invars)} & zero
         at_hand.update((v, ct.zeros(v.aval)) for v in read)
         with jax.named_scope(AGAIN):
             at_hand.update(self.run_again(used, at_hand))
-        found = iter(self.run(at_hand, wanted))
+        found = iter(self.run(at_hand, wanted, calls))
         values = iter([None if among(v, zero) else next(found) for v in self.gradients])
         return [next(values) if given else None for given in self.given]
 
