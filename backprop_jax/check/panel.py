@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +69,11 @@ def judged_by(
             reports.append(unmeasured(path, leaf, problem))
             continue
         tolerance = Tolerance.of(ours.dtype, True, rtol, atol)
-        reports.append(measured(path, ours, views, tolerance, excuse))
+        report = measured(path, ours, views, tolerance, excuse)
+        if not views and besides:
+            verdict = Verdict("seen", "judged with others, by witnesses that see a part of them")
+            report = replace(report, verdict=verdict)
+        reports.append(report)
     return tuple(reports)
 
 
@@ -180,9 +184,10 @@ def weigh(
         return Verdict("ok", f"agrees with {witness.name}")
     for other in others:
         near = distance(x, other.leaf) <= bar + other.error
-        if np.all((near & (other.error < witness.error))[disputed]):
+        if np.all((near & (MARGIN * other.error <= witness.error))[disputed]):
             return Verdict("overruled", f"{other.name}, which is finer, bears it out")
-    if not tolerance.strict and excuse.covers(path, x, witness, disputed):
+    fine = bool(np.all(witness.error[disputed] <= bar))
+    if not tolerance.strict and excuse.covers(path, x, witness, disputed, fine):
         return Verdict("rounding", "apart by no more than rounding explains")
     return Verdict("BAD", FAR)
 
@@ -208,15 +213,18 @@ class Excuse:
             return None
         return witness.leaves, truth.leaves if truth else None, nearby
 
-    def covers(self, path: str, x: np.ndarray, witness: Said, disputed: Mask) -> bool:
-        """Returns whether rounding explains the disputed elements of a leaf."""
+    def covers(self, path: str, x: np.ndarray, witness: Said, disputed: Mask, fine: bool) -> bool:
+        """Returns whether rounding explains the disputed elements of a leaf.
+
+        Where float64 is of no use, a witness that is `fine`, finer than the dtype, takes its place.
+        """
         if self.found is None or path not in self.found[0]:
             return False
         leaves, truth, nearby = self.found
         y = wide(leaves[path])
-        z = y if truth is None else wide(truth[path])
         if y.shape != disputed.shape:
             return False
+        z = witness.leaf if truth is None and fine else y if truth is None else wide(truth[path])
         limit = math.sqrt(float(jnp.finfo(leaves[path].dtype).eps)) * scale_of(witness.leaf)
         y, z = y[disputed], z[disputed]
         seen = min(MARGIN * largest(distance(y, z)), limit)

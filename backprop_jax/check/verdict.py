@@ -45,7 +45,8 @@ class Verdict:
     """What is said of one leaf, and why.
 
     `word` is ok; rounding, which explains the difference; overruled, of a witness that a finer one
-    contradicts; skipped, where there is nothing to judge; BAD; or unjudged, where nobody judged.
+    contradicts; skipped, where there is nothing to judge; seen, of a
+    leaf that is judged with others alone; BAD; or unjudged, where nobody judged.
     """
 
     word: str

@@ -1,17 +1,21 @@
 # pyright: reportMissingImports=false
 """The function as an expression, differentiated by sympy."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import mpmath
 import numpy as np
-import sympy
 
 from backprop_jax.check.witnesses import objects
 from backprop_jax.check.witnesses.program import straight
 from backprop_jax.check.witnesses.replay import answer, check, run
 from backprop_jax.check.witnesses.witness import DoesNotApply, Question, Witness
+
+with warnings.catch_warnings():  # sympy 1.12 asks mpmath 1.4 for names that go.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import sympy
 
 DIGITS = 50
 
