@@ -67,7 +67,7 @@ def closed_call(active: tuple[bool, ...], *, call_jaxpr: Any) -> Unit:
     return split(call_jaxpr, active).unit()
 
 
-def evaluated(params: dict) -> ClosedJaxpr:
+def composed_of(params: dict) -> ClosedJaxpr:
     """Returns the jaxpr that is called; its name differs between jax 0.10 and 0.12."""
     return params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"]
 
@@ -78,8 +78,8 @@ def meet_eval_jaxpr(primitive: Primitive) -> Rule | None:
     What `jax.jit(f).trace(x)` returns calls it on jax 0.12.
     """
     if primitive.impl.__module__.startswith("jax.") and primitive not in book:
-        run = structured(primitive, lambda params: as_function(evaluated(params)))
-        run(lambda active, **params: split(evaluated(params), active).unit())
+        run = structured(primitive, lambda params: as_function(composed_of(params)))
+        run(lambda active, **params: split(composed_of(params), active).unit())
     return book.get(primitive)
 
 
@@ -88,13 +88,13 @@ strangers["eval_jaxpr"] = meet_eval_jaxpr
 composite_p = primitive_of(lax.composite(lambda x: -x, name="backprop_jax.name"), 0.0)
 
 
-@structured(composite_p, lambda params: as_function(evaluated(params)))
+@structured(composite_p, lambda params: as_function(composed_of(params)))
 def composite(active: tuple[bool, ...], **params: Any) -> Unit:
     """A function with a name for the compiler; differentiated, it is what it consists of.
 
     jax.grad has no rule.
     """
-    return split(evaluated(params), active).unit()
+    return split(composed_of(params), active).unit()
 
 
 @structured(primitives.remat_p)
