@@ -23,6 +23,7 @@ from jax.extend import source_info_util
 from backprop_jax.api import grad as grad
 from backprop_jax.api import value_and_grad as value_and_grad
 from backprop_jax.api import vjp as vjp
+from backprop_jax.check.bisect import bisect as bisect
 from backprop_jax.check.compare import compare as compare
 from backprop_jax.checkpoints import checkpoint as checkpoint
 from backprop_jax.jacobians import hessian as hessian

@@ -209,7 +209,7 @@ def span(node: ast.AST) -> range:
 
 
 def test_every_public_function_says_what_it_returns():
-    for name in ("grad", "value_and_grad", "vjp", "jacrev", "hessian", "hvp", "compare"):
+    for name in ("grad", "value_and_grad", "vjp", "jacrev", "hessian", "hvp", "compare", "bisect"):
         doc = getattr(bp, name).__doc__
         assert doc.startswith("Returns"), name
         assert "Args" in doc, name

@@ -35,12 +35,6 @@ def flatten(gradient: Any, names: str | Sequence[str]) -> tuple[Leaves, Any]:
     return {_spell(path, names): _array(leaf) for path, leaf in entries}, structure
 
 
-def paths_of(tree: Any, names: str | Sequence[str]) -> list[str]:
-    """Returns the paths of the leaves alone."""
-    entries, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return [_spell(path, names) for path, _ in entries]
-
-
 def _spell(path: tuple[Any, ...], names: str | Sequence[str]) -> str:
     if isinstance(names, str):
         return names + jax.tree_util.keystr(path)

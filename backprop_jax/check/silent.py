@@ -31,7 +31,7 @@ def silent_zeros(question: Question, zeros: Sequence[str]) -> tuple[str, ...]:
     if not zeros:
         return ()
     closed = jax.make_jaxpr(question.run)(*question.operands)
-    paths = question.paths
+    paths = list(question.leaves)
     results = closed.jaxpr.outvars[: None if not question.has_aux else 1]
     notes = []
     for path in zeros:

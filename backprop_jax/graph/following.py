@@ -11,7 +11,7 @@ from jax.extend.core import ClosedJaxpr, Primitive, primitives
 from jax.extend.source_info_util import current
 
 from backprop_jax.engine.jaxprs import as_function, runs_in_place
-from backprop_jax.engine.tape import written_at
+from backprop_jax.errors import here
 from backprop_jax.rules.calls import composed_of, composite_p
 from backprop_jax.rules.functions import own_rule
 from backprop_jax.rules.loops import arities
@@ -63,11 +63,6 @@ def once(kind: str, name: str, run: Callable) -> Callable[[Any, Sequence], list]
             return run(*operands)
 
     return follow
-
-
-def here() -> str:
-    """Returns the user's line that is being run."""
-    return written_at(current())
 
 
 def jit(params: dict) -> Callable | None:

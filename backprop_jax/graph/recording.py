@@ -8,6 +8,7 @@ seen is what `grad` does, but that loops, branches and compiled functions are ru
 import contextlib
 import dataclasses
 import functools
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -19,13 +20,14 @@ from jax.extend.core import Primitive, set_current_trace
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.reading import Reading
-from backprop_jax.engine.registry import Structured, Unit
+from backprop_jax.engine.registry import Structured, Unit, lookup
 from backprop_jax.engine.reverse import Pullback, pull
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.engine.tape import Node, Tape
 from backprop_jax.errors import message
 from backprop_jax.graph.following import Scope, step_by_step
 from backprop_jax.rules.functions import traced
+from backprop_jax.swaps import reading_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Step:
     Attributes:
       number: its place in the run, counted from 0.
       primitive, params: what was run.
+      name: of the function, if it is a `custom_vjp` or `custom_jvp` one.
       node: the step as the tape has it: rule, types, what is kept.
       scopes: what it is within, the outermost first.
       values: of the operands.
@@ -57,6 +60,7 @@ class Step:
     results: list
     result_slots: list[int | None]
     function: Callable[..., list]
+    name: str = ""
     cotangents: list | None = None
     contributions: list | None = None
 
@@ -65,6 +69,18 @@ class Step:
         """The user's line: `model.py:14:28 (layer)`; if there is none, of what it is within."""
         known = (scope.written_at for scope in reversed(self.scopes))
         return self.node.written_at() or next(filter(None, known), "")
+
+    @property
+    def rule_written_at(self) -> str:
+        """Where a user's own reverse rule is: `backward at model.py:31`; "" if it is none."""
+        bwd = getattr(self.node.kept, "bwd", None)
+        place = getattr(getattr(bwd, "debug_info", None), "func_src_info", None) or ""
+        return place.replace(os.getcwd() + os.sep, "")
+
+    @property
+    def by_user(self) -> bool:
+        """Whether it goes by a rule that is not the book's: the user's own, or one put in place."""
+        return bool(self.name) or self.node.rule is not lookup(self.primitive)
 
     @property
     def line(self) -> tuple[str, int]:
@@ -170,6 +186,7 @@ class Call(NamedTuple):
     params: dict
     function: Callable[..., list]
     has_rule: bool = False  # of the user's
+    name: str = ""
 
 
 class Met(NamedTuple):
@@ -249,14 +266,14 @@ class Recorder(Tape):
         self, primitive: Any, fun: Any, jvp: Any, tracers: Sequence, /, **options: Any
     ) -> list:
         """Runs a function with the user's own forward rule: one step."""
-        with self.calling(Call(primitive, {}, as_called(fun), has_rule=True)):
+        with self.calling(called(primitive, fun)):
             return super().process_custom_jvp_call(primitive, fun, jvp, tracers, **options)
 
     def process_custom_vjp_call(
         self, primitive: Any, fun: Any, fwd: Any, bwd: Any, tracers: Sequence, /, **options: Any
     ) -> list:
         """Runs a function with the user's own reverse rule: one step."""
-        with self.calling(Call(primitive, {}, as_called(fun), has_rule=True)):
+        with self.calling(called(primitive, fun)):
             return super().process_custom_vjp_call(primitive, fun, fwd, bwd, tracers, **options)
 
 
@@ -268,6 +285,12 @@ def bound_to(primitive: Primitive, params: dict) -> Callable[..., list]:
         return list(result) if primitive.multiple_results else [result]
 
     return run
+
+
+def called(primitive: Primitive, fun: Any) -> Call:
+    """Returns the call of a function that has a rule of the user's."""
+    name, _, _ = (fun.debug_info.func_src_info or "").partition(" at ")
+    return Call(primitive, {}, as_called(fun), True, name)
 
 
 def as_called(fun: Any) -> Callable[..., list]:
@@ -309,7 +332,7 @@ def record(
       operands: numbers and arrays of them.
       active: for every operand, whether to differentiate with respect to it.
       seeds: results → their cotangents, None for one that has none.
-      reading: how rules are read. Default: as for what this is part of.
+      reading: how rules are read. Default: as `grad` reads them.
 
     Raises:
       TypeError: an operand is traced, and there are no numbers to record.
@@ -320,7 +343,7 @@ def record(
     met: list[Met] = []
     make = functools.partial(Recorder, met=met)
     operands = [jnp.asarray(x) if a else x for x, a in zip(operands, active, strict=True)]
-    results, pullback = sweep(fun, operands, active, reading, make=make)
+    results, pullback = sweep(fun, operands, active, reading or reading_of(), make=make)
     given = seeds(results)
     seen: dict[int, tuple[list, list]] = {}
     nodes = [dataclasses.replace(n, rule=Watch(n.rule, id(n), seen)) for n in pullback.nodes]
@@ -344,6 +367,7 @@ def taken(number: int, met: Met, seen: dict[int, tuple[list, list]]) -> Step:
         results,
         node.results,
         call.function,
+        call.name,
         cotangents,
         contributions,
     )
