@@ -32,10 +32,11 @@ def flatten(gradient: Any, names: str | Sequence[str]) -> tuple[Leaves, Any]:
       Mapping from path to array, in the order of the pytree; and the structure.
     """
     entries, structure = jax.tree_util.tree_flatten_with_path(gradient)
-    return {_spell(path, names): _array(leaf) for path, leaf in entries}, structure
+    return {spell(path, names): _array(leaf) for path, leaf in entries}, structure
 
 
-def _spell(path: tuple[Any, ...], names: str | Sequence[str]) -> str:
+def spell(path: tuple[Any, ...], names: str | Sequence[str]) -> str:
+    """Returns what the user calls the leaf at a path, in the tree that `flatten` describes."""
     if isinstance(names, str):
         return names + jax.tree_util.keystr(path)
     position = getattr(path[0], "idx", None) if path else None
