@@ -9,6 +9,7 @@ reduced value is unreduced: the sum of what comes of each use.
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.sharding import AxisType
 
@@ -20,7 +21,7 @@ def of_cotangents(aval: Any) -> Any:
         kind = kind.update(unreduced=kind.reduced, reduced=kind.unreduced)
         sharding = aval.sharding.update(spec=opposite(spec))
         aval = aval.update(manual_axis_type=kind, sharding=sharding)
-    return aval.update(weak_type=False)
+    return aval
 
 
 def opposite(spec: jax.P) -> jax.P:
@@ -39,7 +40,8 @@ def filled(aval: Any, number: int) -> Any:
     """Returns an array of this type with a number in all places."""
     sharding, kind = placed(aval), aval.manual_axis_type
     plain = sharding and sharding.update(spec=jax.P(*sharding.spec.partitions))
-    array = lax.full(aval.shape, number, aval.dtype, sharding=plain)
+    weak = aval.weak_type and aval.dtype == jnp.asarray(1.0).dtype
+    array = lax.full(aval.shape, float(number), None if weak else aval.dtype, sharding=plain)
     if sharding != plain:
         array = jax.sharding.reshard(array, sharding)
     if kind.unreduced:  # all terms are equal

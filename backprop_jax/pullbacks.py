@@ -295,7 +295,8 @@ def handed_over(g: Any, wanted: Any) -> Any:
 def check_cotangent(g: Any, aval: Any) -> Any:
     """Returns a cotangent the user gave for a result of this type; None if it can only be zero.
 
-    An integer has a cotangent of dtype `float0`; as in JAX, any other of its shape will do.
+    An integer has a cotangent of dtype `float0`; as in JAX, any other of its shape will do. A
+    number of Python's, or an array of NumPy's, stays one until a rule of the book reads it.
     """
     given = jax.typeof(g)
     dtype = aval.dtype if ct.is_differentiable(aval) else ct.float0
@@ -305,4 +306,7 @@ def check_cotangent(g: Any, aval: Any) -> Any:
             f"{given.str_short()}, but expected {aval.update(dtype=dtype).str_short()} because the "
             f"corresponding output of the differentiated function had JAX type {aval.str_short()}"
         )
-    return jnp.asarray(g) if ct.is_differentiable(aval) else None
+    if not ct.is_differentiable(aval):
+        return None
+    as_it_is = type(g) in (float, complex) or getattr(g, "dtype", None) == aval.dtype
+    return g if as_it_is else jnp.asarray(g)

@@ -9,19 +9,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from backprop_jax.api import grad
 from backprop_jax.check.difference import measure
 from backprop_jax.check.leaf import LeafReport
+from backprop_jax.check.panel import judged_by
 from backprop_jax.check.paths import Leaves, type_name
 from backprop_jax.check.report import Report
 from backprop_jax.check.silent import silent_zeros
 from backprop_jax.check.verdict import Tolerance, Verdict, judge
 from backprop_jax.check.witnesses.gradients import (
+    Written,
     from_float64,
-    from_function,
     from_jax,
     nudged,
     ours,
+    written,
 )
+from backprop_jax.check.witnesses.named import Witnesses, ask, named
+from backprop_jax.check.witnesses.second import along
 from backprop_jax.check.witnesses.witness import Question, Witness
 
 
@@ -32,7 +37,9 @@ def compare(
     has_aux: bool = False,
     holomorphic: bool = False,
     allow_int: bool = False,
-    gradient: Callable[..., Any] | None = None,
+    gradient: Written | None = None,
+    witnesses: Witnesses | None = None,
+    order: int = 1,
     rtol: float | None = None,
     atol: float = 0.0,
     **kwargs: Any,
@@ -40,6 +47,7 @@ def compare(
     """Returns how far our gradient of `fun` is from that of `jax.grad`, and both from float64.
 
         bp.compare(loss, params, batch).raise_if_bad()
+        bp.compare(loss, params, batch, witnesses=("jax", "numerical", "sympy", "torch"))
 
     For each leaf, with scale the largest |element| of `jax.grad` there, the gradient is right where
 
@@ -59,7 +67,15 @@ def compare(
       allow_int: integer operands may be differentiated; their gradient is float0 and is skipped.
       gradient: a gradient written out by hand, to be judged in the place of ours. Called as
         `gradient(*args, **kwargs)`; returns the gradient alone, without `aux`, of the structure of
-        the differentiated operand, or a tuple of those if `argnums` is one.
+        the differentiated operand, or a tuple of those if `argnums` is one. Or a pair of functions,
+        a backward pass in stages: `forward(*args, **kwargs)` returns the value and what it keeps,
+        `backward(kept, g)` the gradient times g.
+      witnesses: names of those to ask in the place of `jax.grad` and float64, of
+        `backprop_jax.check.witnesses.named.WITNESSES`; or a mapping from names to functions of your
+        own: of tensors for "torch" and "tensorflow", whose gradient is taken there; a gradient
+        like the one above for any other name; None for the witness of that name. Each is judged by
+        its own error bar; those that do not apply are named with the reason.
+      order: 2 for the second derivative: of the gradient's product with a fixed random direction.
       rtol: default 16 eps of the leaf's dtype with a float64 reference, 4096 eps without, and never
         more than sqrt(eps). If given, it is strict: rounding is no excuse for more.
       atol: in units of the gradient.
@@ -73,6 +89,14 @@ def compare(
     """
     positions = argnums if isinstance(argnums, int) else tuple(argnums)
     question = Question(fun, args, kwargs, positions, has_aux, holomorphic, allow_int)
+    asked, ours_asked = question, question
+    if order != 1:
+        if order != 2 or gradient is not None or has_aux or holomorphic:
+            raise ValueError("order is 1; or 2, of a real function without aux or own gradient")
+        asked, ours_asked = along(question, jax.grad), along(question, grad)
+    if witnesses is not None or order != 1:
+        names = named(witnesses if witnesses is not None else ("jax", "float64"))
+        return _before(asked, _judged(ours_asked, gradient), names, rtol, atol)
     value, witness = from_jax(question)
     judged = _judged(question, gradient)
     truth, notes = from_float64(question, value)
@@ -94,12 +118,24 @@ def compare(
     return Report(names, leaves, _problems(judged, witness), notes)
 
 
-def _judged(question: Question, gradient: Callable[..., Any] | None) -> Witness:
+def _before(
+    question: Question, judged: Witness, names: dict[str, Any], rtol: float | None, atol: float
+) -> Report:
+    """Returns the report on a gradient before the witnesses of these names."""
+    answers = [ask(question, name, own) for name, own in names.items()]
+    absent = tuple((answer.name, answer.why_not) for answer in answers if not answer.applies)
+    heard = [answer for answer in answers if answer.applies]
+    leaves = judged_by(question, judged, heard, rtol, atol, _mismatch)
+    zeros = [path for path, leaf in judged.leaves.items() if leaf.size and not np.any(leaf)]
+    notes = tuple(f"{answer.name}: {note}" for answer in heard for note in answer.notes)
+    notes += silent_zeros(question, [path for path in zeros if path in question.paths])
+    sources = (judged.name, *(answer.name for answer in heard))
+    return Report(sources, leaves, (), notes, absent)
+
+
+def _judged(question: Question, gradient: Written | None) -> Witness:
     """What is judged: the gradient given, or ours."""
-    if gradient is None:
-        return ours(question)
-    name = getattr(gradient, "__name__", "<lambda>")
-    return from_function(question, gradient, "gradient" if name == "<lambda>" else name)
+    return ours(question) if gradient is None else written(question, gradient)
 
 
 def _measured(

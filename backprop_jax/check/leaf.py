@@ -7,6 +7,31 @@ from backprop_jax.check.verdict import Verdict
 
 
 @dataclass(frozen=True)
+class Opinion:
+    """What one witness says of a leaf.
+
+    Attributes:
+      witness: its name.
+      verdict: on the gradient, beside this witness alone.
+      index: the element that is shown: the one farthest beyond what is allowed.
+      ours: the gradient that is judged, there.
+      says: the witness, there.
+      difference: how far they are apart, there.
+      error: how far the witness may be off, there.
+      allowed: how far they may be apart, there: that, and the tolerance of the dtype.
+    """
+
+    witness: str
+    verdict: Verdict
+    index: tuple[int, ...] | None = None
+    ours: complex | float | None = None
+    says: complex | float | None = None
+    difference: float | None = None
+    error: float | None = None
+    allowed: float | None = None
+
+
+@dataclass(frozen=True)
 class LeafReport:
     """One leaf of the gradient.
 
@@ -19,6 +44,7 @@ class LeafReport:
       nonfinite: how many elements of the gradient that is judged are inf or nan.
       values: what each source says at the worst element, where the first difference has its index.
       differences: how far each source is from each; the first is the one that is judged.
+      opinions: what each of the witnesses says that were asked for by name.
     """
 
     path: str
@@ -29,6 +55,7 @@ class LeafReport:
     nonfinite: int = 0
     values: tuple[complex | float | None, ...] = ()
     differences: tuple[Difference, ...] = ()
+    opinions: tuple[Opinion, ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -35,6 +35,12 @@ def flatten(gradient: Any, names: str | Sequence[str]) -> tuple[Leaves, Any]:
     return {spell(path, names): _array(leaf) for path, leaf in entries}, structure
 
 
+def paths_of(tree: Any, names: str | Sequence[str]) -> list[str]:
+    """Returns the paths of the leaves alone."""
+    entries, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [spell(path, names) for path, _ in entries]
+
+
 def spell(path: tuple[Any, ...], names: str | Sequence[str]) -> str:
     """Returns what the user calls the leaf at a path, in the tree that `flatten` describes."""
     if isinstance(names, str):

@@ -19,12 +19,14 @@ class Report:
       leaves: one report a leaf, in the order of the pytree.
       problems: what is wrong with the gradient as a whole.
       notes: what the reader should know about the sources.
+      absent: witnesses that were asked for and do not apply, and why.
     """
 
     sources: tuple[str, ...]
     leaves: tuple[LeafReport, ...]
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    absent: tuple[tuple[str, str], ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -52,32 +54,49 @@ class Report:
 
         What JSON has no number for is a string: "nan", "inf", "1+2j".
         """
-        return {
-            "ok": self.ok,
-            "relative": _plain(self.relative),
-            **_plain(dataclasses.asdict(self)),
-        }
+        relative = {} if self._is_panel else {"relative": _plain(self.relative)}
+        return {"ok": self.ok, **relative, **_plain(dataclasses.asdict(self))}
+
+    def to_markdown(self) -> str:
+        """Returns the table in Markdown, and below it what it does not tell."""
+        lines = [*table.markdown(self._cells()), ""]
+        return "\n".join([*lines, *(f"- {line}" for line in self._words())]) + "\n"
 
     def __str__(self) -> str:
         """The table, what it does not tell, and the verdict on the last line."""
-        return "\n".join(
-            [
-                *table.rows(self.leaves, self.worst, has_truth=len(self.sources) > 2),
-                *(table.worst_line(self.worst, self.sources) if self.worst else []),
-                *table.details(self.leaves),
-                *(f"problem: {problem}" for problem in self.problems),
-                *(f"note: {note}" for note in self.notes),
-                self._verdict(),
-            ]
-        )
+        return "\n".join([*table.align(self._cells()), *self._words()])
 
     def __repr__(self) -> str:
         """The verdict in one line."""
         word = "ok" if self.ok else "BAD"
-        return f"Report({word}, {len(self.leaves)} leaves, {self.relative:.1e} from jax.grad)"
+        count = f"{len(self.leaves)} leaves"
+        if self._is_panel:
+            return f"Report({word}, {count}, witnesses {', '.join(self.sources[1:]) or 'none'})"
+        return f"Report({word}, {count}, {self.relative:.1e} from jax.grad)"
+
+    @property
+    def _is_panel(self) -> bool:
+        """Whether witnesses were asked for by name."""
+        return bool(self.absent) or any(leaf.opinions for leaf in self.leaves)
+
+    def _cells(self) -> list[list[str]]:
+        if self._is_panel:
+            return table.panel(self.leaves, self.sources[0])
+        return table.cells(self.leaves, self.worst, has_truth=len(self.sources) > 2)
+
+    def _words(self) -> list[str]:
+        """The lines below the table."""
+        return [
+            *(table.worst_line(self.worst, self.sources) if self.worst else []),
+            *table.details(self.leaves),
+            *(f"{name} does not apply: {why}" for name, why in self.absent),
+            *(f"problem: {problem}" for problem in self.problems),
+            *(f"note: {note}" for note in self.notes),
+            self._verdict(),
+        ]
 
     def _verdict(self) -> str:
-        ours, jax_name, *finer = self.sources
+        ours, *others = self.sources
         compared = [leaf for leaf in self.leaves if leaf.verdict.word != "skipped"]
         bad = sum(not leaf.ok for leaf in compared)
         word = "ok" if self.ok else "BAD"
@@ -85,7 +104,7 @@ class Report:
         allowed = ", ".join(f"{tolerance:.1e} for {dtype}" for dtype, tolerance in tolerances)
         return (
             f"{word}: {len(compared) - bad} of {len(compared)} leaves of {ours} agree with "
-            + " and ".join([jax_name, *finer])
+            + (" and ".join(filter(None, (", ".join(others[:-1]), *others[-1:]))) or "nobody")
             + (f" (rtol {allowed})" if allowed else "")
         )
 

@@ -31,7 +31,7 @@ def silent_zeros(question: Question, zeros: Sequence[str]) -> tuple[str, ...]:
     if not zeros:
         return ()
     closed = jax.make_jaxpr(question.run)(*question.operands)
-    paths = list(question.leaves)
+    paths = question.paths
     results = closed.jaxpr.outvars[: None if not question.has_aux else 1]
     notes = []
     for path in zeros:

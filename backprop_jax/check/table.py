@@ -1,5 +1,6 @@
 """Leaves as plain text: one line each, the worst marked with `>`."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from backprop_jax.check.difference import Difference
@@ -11,18 +12,49 @@ WIDTH = 110
 SHORTEST_PATH = 26
 
 HEADER = ("  leaf", "type", "relative", "ulp", "cosine", "worst at", "verdict")
+TOLD = ("BAD", "overruled", "skipped")
+"""Opinions of which the table does not tell enough."""
+
 TRUTH_HEADER = ("ours-f64", "jax-f64")
 
 
-def rows(leaves: Sequence[LeafReport], worst: LeafReport | None, has_truth: bool) -> list[str]:
-    """Returns the lines of the table: a header and a line for each leaf.
+def cells(
+    leaves: Sequence[LeafReport], worst: LeafReport | None, has_truth: bool
+) -> list[list[str]]:
+    """Returns the cells of the table: a header and a row for each leaf.
 
     Relative, ulp, cosine and index are of the gradient against `jax.grad`. With a float64 reference
     two columns more: how far the gradient is from it, and how far `jax.grad` is, relative.
     """
     header = [*HEADER[:-1], *(TRUTH_HEADER if has_truth else ()), HEADER[-1]]
-    cells = [_cells(leaf, leaf is worst, has_truth) for leaf in leaves]
-    return _align([header, *cells])
+    return [header, *(_cells(leaf, leaf is worst, has_truth) for leaf in leaves)]
+
+
+def panel(leaves: Sequence[LeafReport], judged: str) -> list[list[str]]:
+    """Returns the cells of the table leaf × witness: a header, and a row for each witness.
+
+    A row is of one element of the leaf, the one farthest beyond what is allowed.
+    """
+    rows = [["  leaf", "type", "witness", "at", judged, "says", "difference", "error", "verdict"]]
+    for leaf in leaves:
+        if not leaf.opinions:
+            rows.append([f"  {leaf.path}", _type(leaf), *["-"] * 6, leaf.verdict.word])
+        for i, opinion in enumerate(leaf.opinions):
+            mark = " " if opinion.verdict.ok else ">"
+            name = ["", ""] if i else [leaf.path, _type(leaf)]
+            figures = [_figure(x) for x in (opinion.ours, opinion.says)]
+            figures += [_bar(x) for x in (opinion.difference, opinion.error)]
+            index = "-" if not opinion.index else _place(opinion.index)
+            head = [f"{mark} {name[0]}", name[1], opinion.witness, index]
+            rows.append([*head, *figures, opinion.verdict.word])
+    return rows
+
+
+def markdown(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Returns the lines of a table of GitHub's Markdown."""
+    header, *rows = ([cell.strip().replace("|", "\\|") for cell in row] for row in cells)
+    lines = [header, ["---"] * len(header), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def worst_line(leaf: LeafReport, sources: Sequence[str]) -> Iterator[str]:
@@ -36,7 +68,11 @@ def worst_line(leaf: LeafReport, sources: Sequence[str]) -> Iterator[str]:
 def details(leaves: Sequence[LeafReport]) -> Iterator[str]:
     """Yields a line for each leaf of which the table does not tell all."""
     for leaf in leaves:
-        if not leaf.ok:
+        if told := [o for o in leaf.opinions if o.verdict.word in TOLD]:
+            for reason in dict.fromkeys(o.verdict.reason for o in told):
+                names = (o.witness for o in told if o.verdict.reason == reason)
+                yield f"{leaf.path}: {', '.join(names)}: {reason}"
+        elif not leaf.ok:
             yield f"{leaf.path}: {leaf.verdict.reason}"
         elif leaf.nonfinite:
             yield f"{leaf.path}: {leaf.nonfinite} elements are inf or nan, and not here alone"
@@ -44,14 +80,13 @@ def details(leaves: Sequence[LeafReport]) -> Iterator[str]:
 
 def _cells(leaf: LeafReport, is_worst: bool, has_truth: bool) -> list[str]:
     name = f"{'>' if is_worst else ' '} {leaf.path}"
-    type_name = f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
     if not leaf.differences:
         blank = ["-"] * (6 if has_truth else 4)
-        return [name, type_name, *blank, leaf.verdict.word]
+        return [name, _type(leaf), *blank, leaf.verdict.word]
     first, *others = leaf.differences
     finer = [_short(d.relative) for d in others]
     numbers = [_short(first.relative), _short(first.ulp), f"{first.cosine:.4f}", _index(first)]
-    return [name, type_name, *numbers, *finer, leaf.verdict.word]
+    return [name, _type(leaf), *numbers, *finer, leaf.verdict.word]
 
 
 def _short(value: float) -> str:
@@ -60,15 +95,31 @@ def _short(value: float) -> str:
 
 
 def _index(difference: Difference) -> str:
-    return "-" if difference.index is None else f"[{','.join(map(str, difference.index))}]"
+    return "-" if difference.index is None else _place(difference.index)
 
 
-def _align(cells: Sequence[Sequence[str]]) -> list[str]:
-    """Pads the columns: names to the left, numbers to the right."""
+def _place(index: Sequence[int]) -> str:
+    return f"[{','.join(map(str, index))}]"
+
+
+def _type(leaf: LeafReport) -> str:
+    return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+
+
+def _figure(value: complex | float | None) -> str:
+    return "-" if value is None else f"{value:.7g}"
+
+
+def _bar(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else _short(value)
+
+
+def align(cells: Sequence[Sequence[str]]) -> list[str]:
+    """Returns the lines of a table: names padded to the right, numbers to the left."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     others = sum(widths[1:]) + 2 * len(widths[1:])
     widths[0] = min(widths[0], max(WIDTH - others, SHORTEST_PATH))
-    left = {0, 1, len(widths) - 1}
+    left = {0, 1, len(widths) - 1} | {i for i, word in enumerate(cells[0]) if word == "witness"}
     return [
         "  ".join(
             text.ljust(width) if i in left else text.rjust(width)

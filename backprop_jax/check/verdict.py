@@ -42,7 +42,12 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of one leaf: `word` is ok, rounding, BAD or skipped."""
+    """What is said of one leaf, and why.
+
+    `word` is ok; rounding, which explains the difference; overruled, of a witness that a finer one
+    contradicts; skipped, where there is nothing to judge; seen, of a
+    leaf that is judged with others alone; BAD; or unjudged, where nobody judged.
+    """
 
     word: str
     reason: str
@@ -50,7 +55,7 @@ class Verdict:
     @property
     def ok(self) -> bool:
         """Whether the leaf may pass."""
-        return self.word != "BAD"
+        return self.word not in ("BAD", "unjudged")
 
 
 def judge(
@@ -99,17 +104,17 @@ def judge(
         return Verdict("BAD", "farther than the tolerance given")
 
     seen = min(MARGIN * largest(distance(y, z)), half_the_digits)
-    moved = MARGIN * max(_moved(y, z, a, b, disputed) for a, b in nudged())
+    far = MARGIN * max(moved(y, z, a, b, disputed) for a, b in nudged())
     apart = min(largest(distance(x, reference)), largest(distance(x, z)))
-    if apart <= max(bar, seen, moved):
+    if apart <= max(bar, seen, far):
         return Verdict("rounding", "apart by no more than rounding explains")
     return Verdict("BAD", "farther apart than rounding explains")
 
 
-def _moved(
+def moved(
     y: np.ndarray, z: np.ndarray, nearby: np.ndarray, finer: np.ndarray | None, at: np.ndarray
 ) -> float:
-    """How far `jax.grad` moves from y to `nearby`, less what float64 moves from z to `finer`."""
+    """Returns how far `jax.grad` moves from y to `nearby`, less what float64 moves to `finer`."""
     with np.errstate(invalid="ignore"):  # Inf - inf is not finite, and does not count.
         expected = y if finer is None else y + (wide(finer)[at] - z)
     return largest(distance(wide(nearby)[at], expected))

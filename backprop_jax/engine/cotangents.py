@@ -20,6 +20,8 @@ from backprop_jax.meshes import filled, of_cotangents
 
 float0 = jax.dtypes.float0
 
+FOREIGN = (float, complex, np.ndarray, np.generic)
+
 
 @functools.cache
 def is_inexact(dtype: Any) -> bool:
@@ -114,6 +116,11 @@ def presented(gradients: Sequence, avals: Sequence) -> list:
 def instantiate(cotangents: list, avals: list) -> list:
     """Returns the cotangents with zeros in the places of the absent ones."""
     return [zeros(aval) if g is None else g for g, aval in zip(cotangents, avals, strict=True)]
+
+
+def arrays(cotangents: list) -> list:
+    """Returns the cotangents as arrays of JAX's, whatever a user has given."""
+    return [jnp.asarray(g) if isinstance(g, FOREIGN) else g for g in cotangents]
 
 
 def fit(gradient: Any, aval: Any) -> Any:

@@ -33,7 +33,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import Primitive
 
-from backprop_jax.engine.cotangents import fit, instantiate, is_inexact
+from backprop_jax.engine.cotangents import arrays, fit, instantiate, is_inexact
 from backprop_jax.engine.jaxprs import evaluate_in_place
 
 OPERANDS = ("x", "y", "w")
@@ -86,6 +86,7 @@ class Row:
 
     def pull(self, node: Any, cotangents: list) -> list:
         """Returns the cotangents of the operands, None where there is none."""
+        cotangents = arrays(cotangents)
         if self.kind == "pullback":
             g = tuple(instantiate(cotangents, node.result_avals))
             asked = tuple(g is not None for g in cotangents)

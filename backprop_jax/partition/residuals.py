@@ -286,8 +286,8 @@ def choose(
         [v for v in candidates if v in crossing],
     )
     again = needed_for(gradients, jaxpr.eqns, {*kept, *at_hand, *jaxpr.constvars})
-    kept |= at_hand & ({v for e in again for v in variables(e.invars)} | set(gradients))
-    return [v for v in [*operands, *made] if v in kept]
+    read = {v for e in again for v in variables(e.invars)} | set(gradients)
+    return [v for v in [*operands, *made] if v in (kept | at_hand) & read]
 
 
 def evaluate_knowing(equations: Sequence, at_hand: dict, targets: Sequence) -> list:

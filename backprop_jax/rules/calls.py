@@ -1,6 +1,7 @@
 """Functions within functions: `jit` and its like."""
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -8,15 +9,27 @@ import jax
 import numpy as np
 from jax import lax
 from jax.experimental import io_callback
-from jax.extend.core import ClosedJaxpr, primitives
+from jax.extend.core import ClosedJaxpr, Primitive, primitives
 from jax.extend.source_info_util import current
 
 from backprop_jax.engine.jaxprs import as_function, runs_in_place
-from backprop_jax.engine.registry import Missing, Unit, missing, pullback, structured
+from backprop_jax.engine.registry import (
+    Missing,
+    Rule,
+    Unit,
+    book,
+    missing,
+    pullback,
+    strangers,
+    structured,
+)
+from backprop_jax.engine.tape import written_at
 from backprop_jax.partition.keeping import choices, within
-from backprop_jax.partition.residuals import split
+from backprop_jax.partition.residuals import Split, split
 from backprop_jax.rules.functions import own_rule
 from backprop_jax.rules.models import primitive_of
+
+logger = logging.getLogger(__name__)
 
 PLACEMENT = ("in_shardings", "out_shardings", "in_layouts", "out_layouts")
 
@@ -54,12 +67,25 @@ def closed_call(active: tuple[bool, ...], *, call_jaxpr: Any) -> Unit:
     return split(call_jaxpr, active).unit()
 
 
-composite_p = primitive_of(lax.composite(lambda x: -x, name="backprop_jax.name"), 0.0)
-
-
 def composed_of(params: dict) -> ClosedJaxpr:
-    """Returns what a composite consists of; its name differs between jax 0.10 and 0.12."""
+    """Returns the jaxpr that is called; its name differs between jax 0.10 and 0.12."""
     return params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"]
+
+
+def meet_eval_jaxpr(primitive: Primitive) -> Rule | None:
+    """Writes down the rule of `eval_jaxpr`, which no program that JAX stages shows, when it is met.
+
+    What `jax.jit(f).trace(x)` returns calls it on jax 0.12.
+    """
+    if primitive.impl.__module__.startswith("jax.") and primitive not in book:
+        run = structured(primitive, lambda params: as_function(composed_of(params)))
+        run(lambda active, **params: split(composed_of(params), active).unit())
+    return book.get(primitive)
+
+
+strangers["eval_jaxpr"] = meet_eval_jaxpr
+
+composite_p = primitive_of(lax.composite(lambda x: -x, name="backprop_jax.name"), 0.0)
 
 
 @structured(composite_p, lambda params: as_function(composed_of(params)))
@@ -84,7 +110,25 @@ def checkpoint(
     here, loops = choices(policy)
     with within(loops):
         cut = split(ClosedJaxpr(jaxpr, ()), active, keeping=here)
+    log_kept(cut)
     return cut.unit(prevent_cse if isinstance(prevent_cse, tuple) else [prevent_cse] * len(active))
+
+
+def log_kept(cut: Split) -> None:
+    """Logs what a checkpoint keeps, as JAX does: a warning with `jax_log_checkpoint_residuals`."""
+    level = logging.WARNING if jax.config.jax_log_checkpoint_residuals else logging.DEBUG  # type: ignore[attr-defined]
+    if not logger.isEnabledFor(level):
+        return
+    inputs = [f"\n  {v.aval.str_short()}" for v in cut.kept if v in set(cut.operands)]
+    computed = [
+        f"\n  {v.aval.str_short()} output of {e.primitive} from {written_at(e.source_info)}"
+        for e in cut.joint.jaxpr.eqns
+        for v in e.outvars
+        if v in set(cut.kept)
+    ]
+    parts = ["saving inputs with shapes:" + "".join(inputs)] if inputs else []
+    parts += ["saving these intermediates:" + "".join(computed)] if computed else []
+    logger.log(level, "remat-decorated function %s", "\nand ".join(parts) or "saving nothing")
 
 
 def calls_python(g: tuple, needed: tuple) -> list[Missing]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 from jax.experimental import hijax
-from jax.extend.core import set_current_trace, valid_jaxtype
+from jax.extend.core import Primitive, primitives, set_current_trace, valid_jaxtype
 
 from backprop_jax.engine.custom import UserRule, with_zeros
 from backprop_jax.engine.registry import Unit, doors
@@ -39,11 +39,22 @@ class HighBackward:
     residuals: Any
 
 
+def alone(function: Any) -> Any:
+    """Returns a high primitive, or what one is that runs it for a whole batch."""
+    while hasattr(function, "prim"):
+        function = function.prim
+    return function
+
+
+def of_jax(function: Any) -> str:
+    """Returns the name of a high primitive of JAX's own; an empty one if it is a user's."""
+    kind = type(alone(function))
+    return kind.__name__ if kind.__module__.startswith("jax.") else ""
+
+
 def brings_rule(function: Any) -> bool:
     """Returns whether a high primitive has a user's reverse rule, not one that JAX derives."""
-    while hasattr(function, "prim"):  # the same, batched
-        function = function.prim
-    return hasattr(function, "bwd") or not type(function).__module__.startswith("jax.")
+    return hasattr(alone(function), "bwd") or not of_jax(function)
 
 
 class HighJVP(NamedTuple):
@@ -71,7 +82,11 @@ def run_high_fwd(function: Any, values: Sequence, slots: Sequence) -> tuple[list
 def pull_high(node: Any, cotangents: list) -> list:
     """Returns what the reverse rule of a high primitive says, None for the zeros among it."""
     function = node.kept.function
-    g = with_zeros(cotangents, node.result_avals, getattr(function, "symbolic_zeros", False))
+    if of_jax(function):  # it makes of an absent cotangent what its user's rule asks for
+        pairs = zip(cotangents, node.result_avals, strict=True)
+        g = [hijax.Zero(aval.to_tangent_aval()) if g is None else g for g, aval in pairs]
+    else:
+        g = with_zeros(cotangents, node.result_avals, getattr(function, "symbolic_zeros", False))
     rule = getattr(function, "vjp_bwd_retval_logs", function.vjp_bwd_retval)
     gradients = rule(node.kept.residuals, function.out_tree.unflatten(g))
     if rule != function.vjp_bwd_retval:  # with what it logged
@@ -87,7 +102,7 @@ ldexp = jax.numpy.ldexp  # x 2^n; lax has none
 
 def of_bits(function: Any) -> Unit | None:
     """Returns the halves of one of JAX's own that is made of bits, where no derivative shows."""
-    kind = type(function).__name__ if type(function).__module__.startswith("jax.") else ""
+    kind = of_jax(function)
     if kind == "Ldexp":
         return Unit(
             lambda x, n: ([function(x, n)], n),
@@ -105,9 +120,27 @@ def of_bits(function: Any) -> Unit | None:
     return None
 
 
+def in_words(function: Any) -> tuple[Primitive, dict] | None:
+    """Returns the primitive that says the same as a high one, which JAX has two ways of saying.
+
+    A checkpoint and a name are either, by a flag of JAX's.
+    """
+    if of_jax(function) == "RematTraced":
+        jaxpr = getattr(function.jaxpr, "jaxpr", function.jaxpr)
+        fenced = getattr(function, "prevent_cse", True)
+        params = {"jaxpr": jaxpr, "prevent_cse": fenced, "policy": function.policy}
+        return primitives.remat_p, {**params, "differentiated": False}
+    if of_jax(function) in ("CheckpointName", "CheckpointNameFwd"):
+        return primitives.name_p, {"name": function.name}
+    return None
+
+
 def record(tape: Any, tracers: Sequence, params: dict) -> list:
     """Runs a high primitive with its user's rule, or else as the primitives it is made of."""
     function = params["_prim"]
+    if (plain := in_words(function)) is not None:
+        results = tape.process_primitive(plain[0], tracers, plain[1])
+        return results if plain[0].multiple_results else [results]
     values, slots = operands = tape.unwrap(tracers)
     if hasattr(function, "jvp_rule") and not tape.linear:
         jvp = HighJVP(function)

@@ -1,6 +1,7 @@
 """`remat=` and `checkpoint`: whatever is kept, the gradient is the same, and less is kept."""
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -255,3 +256,21 @@ def test_what_a_function_closes_over_has_its_gradient():
         return bp.checkpoint(lambda x: dense(w, x), remat="auto")(X)
 
     np.testing.assert_allclose(bp.grad(outer)(W), bp.grad(dense)(W, X), rtol=1e-5)
+
+
+def test_a_checkpoint_tells_the_log_what_it_keeps(caplog):
+    """In JAX's words; and with a policy that allows everything, what nobody reads is let go."""
+    x = jnp.arange(3.0)
+    only = lambda primitive, *_, **__: str(primitive) == "cos"  # noqa: E731
+    for policy, inputs, kept in (
+        (None, True, []),
+        (lambda *_, **__: True, False, ["sin", "cos"]),
+        (only, True, ["cos"]),
+    ):
+        caplog.clear()
+        with caplog.at_level("DEBUG", logger="backprop_jax"):
+            bp.grad(jax.checkpoint(lambda x: jnp.cos(jnp.sin(x).sum()), policy=policy))(x)
+        (line,) = [r.getMessage() for r in caplog.records if "remat-decorated" in r.getMessage()]
+        assert ("saving inputs with shapes:\n  float32[3]" in line) == inputs
+        assert ("saving these intermediates" in line) == bool(kept)
+        assert re.findall(r"output of (\w+)", line) == kept

@@ -23,6 +23,9 @@ from backprop_jax.check.precision import (
 )
 from backprop_jax.check.witnesses.witness import DoesNotApply, Question, Witness
 
+Written = Callable[..., Any] | tuple[Callable[..., Any], Callable[..., Any]]
+"""A gradient written by hand: a function, or a pair forward, backward."""
+
 NUDGES = 8
 """How often `nudged` asks: often enough that hardly ever is `jax.grad` lucky each time."""
 
@@ -31,6 +34,24 @@ def from_function(question: Question, gradient: Callable[..., Any], name: str) -
     """Returns what `gradient(*args, **kwargs)` says."""
     answer = gradient(*question.args, **question.kwargs)
     return Witness(name, *flatten(answer, question.names))
+
+
+def written(question: Question, gradient: Written, name: str = "") -> Witness:
+    """Returns what a gradient written by hand says; it is called as it is, unless `name` is given.
+
+    Of a pair, `forward(*args, **kwargs)` returns the value and what is kept, and
+    `backward(kept, g)` the gradient times g, here 1.
+    """
+    if not isinstance(gradient, tuple):
+        own = getattr(gradient, "__name__", "<lambda>")
+        return from_function(question, gradient, name or ("gradient" if own == "<lambda>" else own))
+    forward, backward = gradient
+
+    def staged(*args: Any, **kwargs: Any) -> Any:
+        value, kept = forward(*args, **kwargs)
+        return backward(kept, jnp.ones_like(value))
+
+    return from_function(question, staged, name or getattr(backward, "__name__", "backward"))
 
 
 def ours(question: Question) -> Witness:

@@ -5,9 +5,11 @@ is first asked, so that nobody pays for a framework that is not.
 """
 
 import importlib
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, NamedTuple
 
+from backprop_jax.check.witnesses.gradients import written
 from backprop_jax.check.witnesses.witness import DoesNotApply, Question, Witness
 
 HERE = "backprop_jax.check.witnesses."
@@ -33,20 +35,64 @@ WITNESSES = {
     "backprop_jax": Row("gradients:ours",     "this package"),
     "jax":          Row("gradients:jax_grad", "jax.grad"),
     "float64":      Row("gradients:float64",  "jax.grad, everything in float64"),
+    "mpmath":       Row("digits:gradient",    "the function in fifty digits",      "symbolic"),
+    "sympy":        Row("symbolic:gradient",  "sympy, from the function itself",   "symbolic"),
+    "torch":        Row("pytorch:gradient",   "PyTorch, step by step",             "torch"),
+    "tensorflow":   Row("gradient_tape:gradient", "TensorFlow, step by step",      "tensorflow"),
+}
+
+OF_FUNCTIONS = {
+    "torch":        Row("pytorch:of_function",       "a function of tensors", "torch"),
+    "tensorflow":   Row("gradient_tape:of_function", "a function of tensors", "tensorflow"),
 }
 # fmt: on
 
 
-def ask(question: Question, name: str) -> Witness:
-    """Returns what the witness of this name says, or why it does not apply."""
-    row = WITNESSES[name]
+Witnesses = Sequence[str] | Mapping[str, Any]
+
+
+def named(witnesses: Witnesses) -> dict[str, Any]:
+    """Returns the witnesses asked for: names, and the function that the user gave for it, or None.
+
+    Raises:
+      ValueError: there is no witness of a name.
+    """
+    given = witnesses if isinstance(witnesses, Mapping) else dict.fromkeys(witnesses)
+    for name, own in given.items():
+        if own is None and name not in WITNESSES:
+            close = get_close_matches(name, WITNESSES, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(WITNESSES)}"
+            raise ValueError(f"no witness {name!r}; {hint}")
+    return dict(given)
+
+
+def ask(question: Question, name: str, own: Any = None) -> Witness:
+    """Returns what the witness of this name says, or why it does not apply.
+
+    Args:
+      question: what is asked.
+      name: of a witness.
+      own: a function of the user's: of tensors for "torch" and "tensorflow", else a gradient.
+    """
+    if own is not None and name not in OF_FUNCTIONS:
+        return written(question, own, name)
+    row = WITNESSES[name] if own is None else OF_FUNCTIONS[name]
     try:
-        return witness(row)(question)
+        answer = witness(row)
     except DoesNotApply as reason:
         return Witness(name, why_not=str(reason))
+    try:
+        return answer(question) if own is None else answer(question, own)
+    except DoesNotApply as reason:
+        return Witness(name, why_not=str(reason))
+    except (
+        Exception
+    ) as error:  # Anything that another system, or the user's function there, raises.
+        first = (str(error).splitlines() or [""])[0][:90]
+        return Witness(name, why_not=f"it fails there ({type(error).__name__}: {first})")
 
 
-def witness(row: Row) -> Callable[[Question], Witness]:
+def witness(row: Row) -> Callable[..., Witness]:
     """Returns the function that a row names.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from backprop_jax.check.paths import Leaves, flatten, operand_names
+from backprop_jax.check.paths import Leaves, flatten, operand_names, paths_of
 from backprop_jax.errors import BackpropError
 
 ErrorBar = np.ndarray | float | None
@@ -65,6 +65,11 @@ class Question:
         return flatten(self.differentiated, self.names)[0]
 
     @property
+    def paths(self) -> list[str]:
+        """The paths of the leaves of the gradient."""
+        return paths_of(self.differentiated, self.names)
+
+    @property
     def structure(self) -> Any:
         """The structure of the gradient."""
         return jax.tree.structure(self.differentiated)
@@ -77,7 +82,7 @@ class Question:
 
     def value(self, leaves: Mapping[str, Any]) -> Any:
         """The value of the function, without aux, at other leaves of what is differentiated."""
-        given = jax.tree.unflatten(self.structure, [leaves[path] for path in self.leaves])
+        given = jax.tree.unflatten(self.structure, [leaves[path] for path in self.paths])
         result = self.run(*((given,) if isinstance(self.argnums, int) else given))
         return result[0] if self.has_aux else result
 
