@@ -1,12 +1,14 @@
 """The command line: `backprop-jax run | compare | schema`.
 
 Exit codes: 0 all is well; 1 the loss was not finite, or gradients disagree; 2 the command or the
-configuration is wrong; 130 interrupted.
+configuration is wrong; 130 interrupted from the keyboard, 143 terminated, in both cases with the
+progress saved for `run --resume`.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from backprop_jax.errors import BackpropError, ConfigError
@@ -16,11 +18,11 @@ OPTIONAL = ("matplotlib", "optax", "pydantic", "rich", "sklearn", "yaml")
 """Packages of the extra `run`; everything else must be there."""
 
 try:
-    from backprop_jax.runner import commands
+    from backprop_jax.runner import commands, run
 except ModuleNotFoundError as error:
     if str(error.name).partition(".")[0] not in OPTIONAL:
         raise
-    commands = None
+    commands = run = None
 
 WRONG, BAD = 1, 2
 
@@ -37,16 +39,19 @@ COMMANDS = {
 OVERRIDES = "settings over those of the file, as in training.steps=10; the value is YAML"
 
 
+RESUME = "go on in the folder of a run; without DIR, in that of this file's latest run in runs/"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     given = _arguments(argv)
-    if commands is None:
+    if commands is None or run is None:
         print("backprop-jax needs more packages: pip install 'backprop-jax[run]'", file=sys.stderr)
         return BAD
     try:
         match given.command:
             case "run":
-                return commands.run(given.config, given.overrides, given.out)
+                return run.run(given.config, given.overrides, given.out, given.resume)
             case "compare":
                 return commands.compare(given.config, given.overrides)
             case _:
@@ -71,10 +76,23 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         command.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the run to do")
         command.add_argument("overrides", nargs="*", metavar="KEY.SUB=VALUE", help=OVERRIDES)
         if name == "run":
-            command.add_argument("--out", type=Path, metavar="DIR", help="folder for the results")
-    given, rest = parser.parse_known_args(argv)
+            where = command.add_mutually_exclusive_group()
+            where.add_argument("--out", type=Path, metavar="DIR", help="folder for the results")
+            where.add_argument(
+                "--resume", type=Path, nargs="?", const=Path(), metavar="DIR", help=RESUME
+            )
+    given, rest = parser.parse_known_args(_resume_alone(sys.argv[1:] if argv is None else argv))
     if unknown := [word for word in rest if given.command == "schema" or "=" not in word]:
         parser.error(f"unknown argument {unknown[0]!r}")
     if given.command != "schema":
         given.overrides += rest
     return given
+
+
+def _resume_alone(argv: Sequence[str]) -> list[str]:
+    """Returns the words, `--resume` kept from taking a YAML file or an override for its folder."""
+    words = list(argv)
+    for place, (word, after) in enumerate(pairwise(words)):
+        if word == "--resume" and ("=" in after or after.endswith((".yaml", ".yml"))):
+            words[place] = "--resume="
+    return words

@@ -102,3 +102,14 @@ class ConfigError(BackpropError):
         digits.yaml:6:3: model.activaton: unknown key; did you mean 'activation'?
         digits.yaml:9:18: optimizer.learning_rate: expected a number, got 'fast'
     """
+
+
+class CannotWrite(BackpropError, OSError):
+    """A result could not be written: the disk is full, or the folder is not to be written in.
+
+    For example::
+
+        CannotWrite: cannot write step-00000400.npz: No space left on device
+          written at: runs/digits_mlp-20260728-101500-1/checkpoints
+          to go on:   make room, then run the same command with --resume; what was there is whole
+    """

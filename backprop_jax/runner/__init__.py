@@ -7,5 +7,8 @@ plan          everything a run needs, checked before anything is run
 task          the plan with its data on the device
 training      the compiled step and its loop, with an engine from gradients
 folder        what is written; display and curves show it
-commands      run, compare, schema
+snapshots     one checkpoint as one file; keeper says when, and which ones stay
+resume        going on with a run; stopping: being asked to end one
+run           one run from the file to the folder
+commands      compare, schema
 """

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from backprop_jax.runner.folder import whole
 from backprop_jax.runner.training import Record
 
 INK, PALE = "#30343b", "#d8dbe0"
@@ -36,7 +37,8 @@ def draw(records: Sequence[Record], title: str, path: Path) -> None:
     row = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
     for axes, (name, lines) in zip(row, panels, strict=True):
         _panel(axes, name, lines)
-    figure.savefig(path)
+    with whole(path) as file:
+        figure.savefig(file, format="png")
 
 
 def _by_figure(records: Sequence[Record], kind: str) -> dict[str, Line]:

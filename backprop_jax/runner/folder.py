@@ -5,18 +5,29 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from backprop_jax.errors import ConfigError
+from backprop_jax.errors import CannotWrite, ConfigError, message
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows: there, nobody is refused.
+    fcntl = None
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 CURVES = "curves.png"
+CHECKPOINTS = "checkpoints"
+RUNS = Path("runs")
+LOCK = ".lock"
+UNFINISHED = ".unfinished"
 
 
 def make_folder(out: Path | None, name: str) -> Path:
@@ -26,7 +37,7 @@ def make_folder(out: Path | None, name: str) -> Path:
       ConfigError: `out` is a file, or has files in it; results are never written over.
     """
     if out is None:
-        stem = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        stem = RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
         return next(folder for n in itertools.count(1) if _made(folder := Path(f"{stem}-{n}")))
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: a file, not a folder")
@@ -36,28 +47,131 @@ def make_folder(out: Path | None, name: str) -> Path:
     return out
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps every other run out of a folder; the lock goes with the process, however it ends.
+
+    Raises:
+      ConfigError: another process is writing in this folder.
+    """
+    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                owner = f" (process {pid})" if (pid := file.read().strip()) else ""
+                text = f"{folder}: another run{owner} is writing in this folder"
+                raise ConfigError(message(text, to_go_on="let it end, or stop it")) from None
+            file.seek(0)
+            file.truncate()
+            file.write(str(os.getpid()))
+            file.flush()
+        yield
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Says of any failure of the system within that it was this file that could not be written.
+
+    Raises:
+      CannotWrite: it could not.
+    """
+    try:
+        yield
+    except CannotWrite:
+        raise
+    except OSError as error:
+        way = "make room, then run the same command with --resume; what was there is whole"
+        what = f"cannot write {path.name}: {error.strerror or error}"
+        raise CannotWrite(message(what, written_at=str(path.parent), to_go_on=way)) from error
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """Yields a file that takes the place of `path` when it is written and on disk, or never.
+
+    Raises:
+      CannotWrite: it could not be written; what was at `path` is still there.
+    """
+    unfinished = path.with_name(f".{path.name}{UNFINISHED}")
+    with writing(path):
+        try:
+            with unfinished.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(unfinished, path)
+            _sync_folder(path.parent)
+        except BaseException:
+            with suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            raise
+
+
 def write(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    with whole(path) as file:
+        file.write(text.encode())
 
 
 def write_json(path: Path, values: Any) -> None:
     """Writes a JSON file whole or not at all."""
-    write(path, json.dumps(_finite(values), indent=2, allow_nan=False) + "\n")
+    write(path, json_text(values))
+
+
+def json_text(values: Any) -> str:
+    """Returns values as a JSON text, indented."""
+    return json.dumps(_finite(values), indent=2, allow_nan=False) + "\n"
+
+
+def write_over(path: Path, text: str, step: int) -> None:
+    """Writes a file; what stood there before step `step`, if it was different, gets another name.
+
+    `config.yaml` becomes `config.before-step-200.yaml`.
+    """
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        os.replace(path, path.with_name(f"{path.stem}.before-step-{step}{path.suffix}"))
+    write(path, text)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A file of JSON lines."""
+
+    path: Path
+    file: FileIO
+
+    def add(self, values: dict[str, Any]) -> None:
+        """Adds a line; it has left this process when this returns."""
+        line = (json.dumps(_finite(values), allow_nan=False) + "\n").encode()
+        with writing(self.path):
+            # Without a buffer, a full disk may take a part of it, and say so at the next write.
+            while line:
+                line = line[self.file.write(line) :]
+
+    def synced(self) -> int:
+        """Returns how many bytes the file has, once all of them are on disk."""
+        with writing(self.path):
+            os.fsync(self.file.fileno())
+            return self.file.tell()
 
 
 @contextmanager
-def json_lines(path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Yields a function that adds one line to a file, and has it on disk when it returns."""
-    with path.open("x", encoding="utf-8") as file:
+def json_lines(path: Path, position: int = 0) -> Iterator[Lines]:
+    """Yields a file of JSON lines to add to, cut at `position`, a number of bytes."""
+    with writing(path):
+        path.touch()
+    with path.open("r+b", buffering=0) as file:
+        file.truncate(position)
+        file.seek(position)
+        yield Lines(path, file)
 
-        def add(values: dict[str, Any]) -> None:
-            file.write(json.dumps(_finite(values), allow_nan=False) + "\n")
-            file.flush()
 
-        yield add
+def read_lines(path: Path, position: int | None = None) -> list[dict[str, Any]]:
+    """Returns the lines of a file of JSON lines, up to `position`, a number of bytes."""
+    text = path.read_bytes()[:position].decode() if path.exists() else ""
+    return [_numbers(json.loads(line)) for line in text.splitlines()]
 
 
 def summarize(records: Sequence[dict[str, Any]], status: str, message: str) -> dict[str, Any]:
@@ -65,7 +179,7 @@ def summarize(records: Sequence[dict[str, Any]], status: str, message: str) -> d
 
     Args:
       records: the lines of metrics.jsonl.
-      status: completed, nonfinite, interrupted or failed.
+      status: completed, nonfinite, interrupted, terminated or failed.
       message: why, unless completed.
     """
     of = {kind: [one for one in records if one["kind"] == kind] for kind in ("compile", "train")}
@@ -123,3 +237,20 @@ def _finite(values: Any) -> Any:
         case float() if not math.isfinite(values):
             return str(values)
     return values
+
+
+def _numbers(record: dict[str, Any]) -> dict[str, Any]:
+    """Returns a record with the numbers that JSON cannot hold, and `_finite` wrote as texts."""
+    texts = {str(x): x for x in (math.inf, -math.inf, math.nan)}
+    return {key: texts.get(x, x) if isinstance(x, str) else x for key, x in record.items()}
+
+
+def _sync_folder(folder: Path) -> None:
+    """Has the names in a folder on disk, where the system can be asked for that."""
+    if fcntl is None:
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

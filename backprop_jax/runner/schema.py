@@ -87,6 +87,26 @@ class Gradient:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class Checkpoint:
+    """How often everything is written down that `--resume` needs, and how many of these stay."""
+
+    every: Annotated[int, Ge(0)] = 1000
+    """Steps between two checkpoints; 0 for none by count. The last step always has one."""
+
+    minutes: Annotated[float, Ge(0)] = 5.0
+    """Minutes after which there is one in any case; 0 for none by time."""
+
+    keep: Annotated[int, Ge(0)] = 3
+    """How many stay, the newest; 0 writes none at all."""
+
+    best: str | None = None
+    """A figure of the test part; where it is best, the checkpoint `best.npz` is written as well."""
+
+    best_is: Literal["lowest", "highest"] = "lowest"
+    """Which value of the figure `best` is the best."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Config(Generic[Data, Model, Optimizer]):
     """One run."""
 
@@ -114,8 +134,11 @@ class Config(Generic[Data, Model, Optimizer]):
     gradient: Gradient
     """Who computes the gradients, and how often the two engines are compared."""
 
+    checkpoint: Checkpoint
+    """How often everything is written down that `--resume` needs, and how many of these stay."""
 
-SECTIONS = ("data", "model", "optimizer", "training", "gradient")
+
+SECTIONS = ("data", "model", "optimizer", "training", "gradient", "checkpoint")
 """The keys of `Config` that hold a section; a section left out is an empty one."""
 
 Field = tuple[str, Any, Any]

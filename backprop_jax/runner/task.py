@@ -1,6 +1,6 @@
 """An experiment made ready: its data on the device, its functions with one signature for all."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -74,12 +74,20 @@ def make_task(plan: Plan) -> Task:
     return Task(train, test, size, batch_size, steps, init, loss, metrics)
 
 
-def batches(seed: int, size: int, batch_size: int) -> Iterator[Rows]:
-    """Yields the rows of batch after batch, each epoch in a new order, the remainder dropped."""
-    for epoch in count():
+def batches(seed: int, size: int, batch_size: int, first: int = 0) -> Iterator[Rows]:
+    """Yields the rows of batch after batch, each epoch in a new order, the remainder dropped.
+
+    Args:
+      seed: decides the orders.
+      size: number of training examples.
+      batch_size: examples in a batch.
+      first: number of the batch to begin with.
+    """
+    whole = size // batch_size
+    begun, skipped = divmod(first, whole)
+    for epoch in count(begun):
         order = np.random.default_rng((seed, epoch)).permutation(size).astype(np.int32)
-        whole = size // batch_size
-        yield from np.split(order[: whole * batch_size], whole)
+        yield from np.split(order[: whole * batch_size], whole)[skipped if epoch == begun else 0 :]
 
 
 def take(part: Any, rows: Rows) -> Any:
@@ -87,8 +95,12 @@ def take(part: Any, rows: Rows) -> Any:
     return jax.tree.map(lambda x: x[rows], part)
 
 
-def check_contract(name: str, task: Task, params: Any) -> None:
-    """Raises unless the loss is one real number and the metrics are named ones."""
+def check_contract(name: str, task: Task, params: Any) -> Collection[str]:
+    """Returns the names of the metrics.
+
+    Raises:
+      ConfigError: the loss is not one real number, or the metrics are not named ones.
+    """
     batch = take(task.train, np.arange(task.batch_size))
     found = jax.eval_shape(task.loss, params, batch, jax.random.key(0))
     if not _is_real_number(found):
@@ -100,6 +112,7 @@ def check_contract(name: str, task: Task, params: Any) -> None:
         if not _is_real_number(value):
             reason = f"must be one real number, not {_described(value)}"
             raise ConfigError(f"{key!r} of metrics() in {name} {reason}")
+    return found.keys()
 
 
 def _parts(plan: Plan) -> tuple[Any, Any]:

@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from backprop_jax.errors import BackpropError
+from backprop_jax.runner.document import hint, raise_problems
 from backprop_jax.runner.gradients import ENGINES, Engine, difference, engine_of, worst
 from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.task import Rows, Task, batches, check_contract, take
@@ -33,6 +34,42 @@ class State(NamedTuple):
     key: PRNGKeyArray
 
 
+class Progress(NamedTuple):
+    """How far a run has come: all that the rest of it depends on.
+
+    Attributes:
+      state: what the next step starts from.
+      pending: losses of the last steps that no record has yet.
+      latest: the last loss in a record.
+      seconds: how long training has taken.
+    """
+
+    state: State
+    pending: list[Any]
+    latest: float | None
+    seconds: float
+
+
+class Keep(Protocol):
+    """What the training loop asks to have its progress kept; `keeper.Keeper` is one."""
+
+    def is_due(self, step: int) -> bool:
+        """Says whether progress should be saved after `step`."""
+        ...
+
+    def save(self, progress: Progress) -> None:
+        """Saves progress."""
+        ...
+
+    def look(self, figures: dict[str, float], progress: Progress) -> None:
+        """Saves progress if the figures of the test part are the best so far."""
+        ...
+
+
+class Stopped(BackpropError):
+    """The run was asked to stop; its progress is saved."""
+
+
 class NonFiniteLoss(BackpropError, ArithmeticError):
     """The loss has become infinite or not a number."""
 
@@ -41,10 +78,15 @@ def start(plan: Plan, task: Task) -> State:
     """Returns the state before the first step; the same seed gives the same state."""
     start_key, key = jax.random.split(jax.random.key(plan.config.seed))
     params = task.init(start_key)
-    check_contract(plan.experiment.name, task, params)
+    figures = check_contract(plan.experiment.name, task, params)
+    best = plan.config.checkpoint.best
+    if best is not None and best not in figures:
+        text = f"no figure {best!r} of the test part{hint(best, figures)}"
+        raise_problems([plan.document.at_value(("checkpoint", "best"), text)])
     state = State(params, plan.optimizer.init(params), jnp.zeros((), jnp.int32), key)
-    # A donated buffer may not appear twice, and some optimizers start from the parameters.
-    return jax.tree.map(jnp.copy, state)
+    # A donated buffer may not appear twice, and some optimizers start from the parameters. A
+    # checkpoint cannot say that a number is weakly typed, so none is.
+    return jax.tree.map(lambda x: jax.lax.convert_element_type(jnp.copy(x), x.dtype), state)
 
 
 def make_step(
@@ -89,32 +131,72 @@ def make_check(loss: Callable[..., Any], ours: Engine) -> Callable[[State, Any, 
     return lambda *given: apart(*(gradient(*given) for gradient in pair))
 
 
-def train(plan: Plan, task: Task, state: State, record: Callable[[Record], None]) -> None:
+def train(
+    plan: Plan,
+    task: Task,
+    begun: Progress,
+    record: Callable[[Record], None],
+    keep: Keep | None = None,
+    stop: Callable[[], str | None] = lambda: None,
+) -> None:
     """Trains to the end, handing over a record of everything worth a line. Uses up the state.
+
+    Args:
+      plan: what to do.
+      task: with what.
+      begun: where to go on from; `beginning(state)` is where a run starts.
+      record: takes each record.
+      keep: is given the progress that can be gone on from.
+      stop: asked after each step; a text ends the run and says why.
 
     Raises:
       NonFiniteLoss: at the first loss that is not finite, after the records up to it.
+      Stopped: `stop` said so.
     """
     training, gradient = plan.config.training, plan.config.gradient
+    state, pending, latest, before = begun
+    first = int(state.step)
+    if first >= task.steps:
+        return
     step = _compiled(make_step(engine_of(gradient), task.loss, plan.optimizer), state, task, record)
     ours = engine_of(dataclasses.replace(gradient, engine="backprop_jax"))
     check, metrics = make_check(task.loss, ours), jax.jit(task.metrics)
-    began, pending, latest = time.perf_counter(), [], None
-    rows_of_steps = batches(plan.config.seed, task.size, task.batch_size)
-    for number, rows in enumerate(islice(rows_of_steps, task.steps), start=1):
+    began = time.perf_counter() - before
+    rows_of_steps = batches(plan.config.seed, task.size, task.batch_size, first)
+    rows_to_do = islice(rows_of_steps, task.steps - first)
+    for number, rows in enumerate(rows_to_do, start=first + 1):
         if gradient.check_every and (number - 1) % gradient.check_every == 0:
             figures = worst(jax.device_get(check(state, task.train, rows)), state.params)
             record({"kind": "gradient_check", "step": number, **figures})
         state, loss = step(state, task.train, rows)
         pending.append(loss)
+        why = stop() if number < task.steps else None
         look = number == task.steps or number % training.eval_every == 0
-        if look or number % training.log_every == 0 or len(pending) == MOST_PENDING:
+        save = keep is not None and (number == task.steps or bool(why) or keep.is_due(number))
+        if save:
+            pending = jax.device_get(pending)
+        seconds = time.perf_counter() - began
+        # What is not finite is told before it is saved.
+        bad = save and not np.isfinite(pending).all()
+        if look or bad or number % training.log_every == 0 or len(pending) == MOST_PENDING:
             losses = jax.device_get(pending)
-            _record_losses(losses, number, latest, time.perf_counter() - began, record)
-            pending, latest = [], losses[-1]
+            _record_losses(losses, number, latest, seconds, record)
+            pending, latest = [], float(losses[-1])
         if look:
             found = jax.device_get(metrics(state.params, task.test, task.train))
-            record({"kind": "test", "step": number} | {key: float(x) for key, x in found.items()})
+            figures = {key: float(x) for key, x in found.items()}
+            record({"kind": "test", "step": number} | figures)
+            if keep is not None:
+                keep.look(figures, Progress(state, pending, latest, seconds))
+        if keep is not None and save:
+            keep.save(Progress(state, pending, latest, seconds))
+        if why:
+            raise Stopped(why)
+
+
+def beginning(state: State) -> Progress:
+    """Returns the progress of a run that has not begun."""
+    return Progress(state, [], None, 0.0)
 
 
 def _compiled(
@@ -127,14 +209,18 @@ def _compiled(
     between = time.perf_counter()
     compiled = traced.lower().compile()
     seconds = {"trace": between - began, "compile": time.perf_counter() - between}
-    record({"kind": "compile", "step": 0} | {f"{part}_seconds": x for part, x in seconds.items()})
+    step_before = int(state.step)
+    record(
+        {"kind": "compile", "step": step_before}
+        | {f"{part}_seconds": x for part, x in seconds.items()}
+    )
     return compiled
 
 
 def _record_losses(
     losses: list[np.ndarray],
     last: int,
-    before: np.ndarray | None,
+    before: float | None,
     seconds: float,
     record: Callable[[Record], None],
 ) -> None:
@@ -148,6 +234,6 @@ def _record_losses(
     if good < len(losses):
         value = float(losses[good])
         record({"kind": "train", "step": reached + 1, "loss": value, "seconds": seconds})
-        before = losses[good - 1] if good else before
+        before = float(losses[good - 1]) if good else before
         known = "" if before is None else f", after {before:.6g} at step {reached}"
         raise NonFiniteLoss(f"the loss is {value} at step {reached + 1}{known}")

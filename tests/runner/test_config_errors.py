@@ -15,7 +15,7 @@ ADDED = [
     (
         "zzz: 3",
         "bad.yaml:3:1: zzz: unknown key; known: experiment, seed, precision, data, model, "
-        "optimizer, training, gradient",
+        "optimizer, training, gradient, checkpoint",
     ),
     ("seed: ten", "bad.yaml:3:7: seed: expected a whole number, got 'ten'"),
     ("seed: 1.5", "bad.yaml:3:7: seed: expected a whole number, got 1.5"),
@@ -251,6 +251,13 @@ def test_a_recipe_is_filled_in_with_defaults(folder):
             "eval_every": 200,
         },
         "gradient": {"engine": "backprop_jax", "remat": None, "check_every": 0},
+        "checkpoint": {
+            "every": 1000,
+            "minutes": 5.0,
+            "keep": 3,
+            "best": None,
+            "best_is": "lowest",
+        },
     }
 
 

@@ -14,7 +14,15 @@ from backprop_jax.runner import training
 from backprop_jax.runner.gradients import ENGINES
 from backprop_jax.runner.plan import make_plan
 
-FILES = ["config.yaml", "curves.png", "environment.json", "metrics.jsonl", "summary.json"]
+FILES = [
+    ".lock",
+    "checkpoints",
+    "config.yaml",
+    "curves.png",
+    "environment.json",
+    "metrics.jsonl",
+    "summary.json",
+]
 
 
 def records(folder, kind=None):
@@ -85,10 +93,12 @@ def test_without_out_each_run_gets_a_new_folder(cli, folder):
 
 def test_a_folder_is_never_used_twice(cli, folder):
     cli("run", "line.yaml", "--out", "out", "training.steps=1")
-    before = {file: file.read_bytes() for file in (folder / "out").iterdir()}
+    before = {file: file.read_bytes() for file in (folder / "out").iterdir() if file.is_file()}
     error = "--out out: not empty; name another folder, or remove it\n"
     assert cli("run", "line.yaml", "--out", "out") == (2, "", error)
-    assert {file: file.read_bytes() for file in (folder / "out").iterdir()} == before
+    assert {
+        file: file.read_bytes() for file in (folder / "out").iterdir() if file.is_file()
+    } == before
 
 
 def test_out_may_not_be_a_file(cli):

@@ -1,0 +1,204 @@
+"""One run, from a YAML file to a folder of results; and going on with it."""
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from backprop_jax.errors import CannotWrite, ConfigError, message
+from backprop_jax.runner import folder as run_folder
+from backprop_jax.runner.curves import draw
+from backprop_jax.runner.display import display
+from backprop_jax.runner.document import dump
+from backprop_jax.runner.environment import environment
+from backprop_jax.runner.keeper import Keeper, first_facts, newest
+from backprop_jax.runner.plan import Plan, make_plan
+from backprop_jax.runner.resume import changes, folder_of, refuse
+from backprop_jax.runner.snapshots import DoesNotFit, Facts, fingerprint
+from backprop_jax.runner.stopping import stop_when_asked
+from backprop_jax.runner.task import Task, make_task
+from backprop_jax.runner.training import (
+    NonFiniteLoss,
+    Progress,
+    Record,
+    Stopped,
+    beginning,
+    start,
+    train,
+)
+
+COMPLETED, WRONG, INTERRUPTED, STOPPED = 0, 1, 130, 143
+
+CODES = {"completed": COMPLETED, "interrupted": INTERRUPTED, "terminated": STOPPED}
+"""Exit codes by status; the others are `WRONG`."""
+
+
+def run(
+    path: Path, overrides: Sequence[str], out: Path | None = None, resume: Path | None = None
+) -> int:
+    """Trains as the file says, into a folder of its own, or goes on in one.
+
+    Args:
+      path: the YAML file.
+      overrides: settings over those of the file.
+      out: the folder for the results, new or empty. Default: a new one in runs/.
+      resume: the folder of a run to go on with, or `resume.LATEST`.
+
+    Returns:
+      0 when completed, 1 when the loss was not finite, 130 when interrupted from the keyboard, 143
+      when terminated.
+    """
+    plan = make_plan(path, overrides)
+    found = None if resume is None else folder_of(resume, path.stem)
+    with jax.enable_x64(plan.config.precision == "float64"), stop_when_asked() as stop:
+        task = make_task(plan)
+        state = start(plan, task)
+        folder = found or run_folder.make_folder(out, path.stem)
+        with run_folder.locked(folder):
+            data = fingerprint((task.train, task.test))
+            begun, facts = beginning(state), first_facts(plan.settings, data)
+            if found:
+                begun, facts = _gone_on(plan, task, folder, begun, facts)
+            step, here = int(begun.state.step), path.resolve().parent
+            settings, ran_on = dump(plan.settings), run_folder.json_text(environment(here))
+            run_folder.write_over(folder / run_folder.CONFIG, settings, step)
+            run_folder.write_over(folder / run_folder.ENVIRONMENT, ran_on, step)
+            print(_headline(plan, task))
+            summary = _train(plan, task, begun, facts, folder, stop)
+    print(_closing(summary, plan, folder))
+    return CODES.get(summary["status"], WRONG)
+
+
+def _gone_on(
+    plan: Plan, task: Task, folder: Path, begun: Progress, facts: Facts
+) -> tuple[Progress, Facts]:
+    """Returns where a run goes on from, and what its checkpoints say; tells what has changed.
+
+    Raises:
+      ConfigError: it cannot go on with this configuration, or with these data.
+    """
+    again = f"--resume {folder}"
+    try:
+        found = newest(folder, begun.state, lambda text: print(f"{again}: {text}"))
+    except DoesNotFit as error:
+        refuse(folder, changes(error.facts["settings"], plan.settings))
+        way = "set the optimizer back, or begin a run without --resume"
+        raise ConfigError(message(f"{again}: {error}", to_go_on=way)) from None
+    if found is None:
+        print(f"{again}: it has no checkpoint yet; it begins again at step 0")
+        return begun, facts
+    begun, before = found
+    step = int(begun.state.step)
+    changed = changes(before["settings"], plan.settings)
+    refuse(folder, changed)
+    if before["data"] != facts["data"]:
+        raise ConfigError(f"{again}: data() of {plan.experiment.name} returns other data than then")
+    if step > task.steps:
+        raise ConfigError(f"{again}: it is at step {step} already, beyond the last, {task.steps}")
+    print(f"{again}: goes on from step {step} of {task.steps}")
+    for key, how in changed.items():
+        print(f"  changed:    {key}: {how}")
+    if before["backprop_jax"] != facts["backprop_jax"]:
+        print(f"  changed:    backprop_jax {before['backprop_jax']} → {facts['backprop_jax']}")
+    kept = {key: before[key] for key in ("best", "metrics_bytes")}
+    return begun, facts | kept | {"resumed": [*before["resumed"], step]}
+
+
+def _train(
+    plan: Plan,
+    task: Task,
+    begun: Progress,
+    facts: Facts,
+    folder: Path,
+    stop: Callable[[], str | None],
+) -> dict[str, Any]:
+    """Trains; each record is kept, written and shown. Returns the summary."""
+    path, position = folder / run_folder.METRICS, facts["metrics_bytes"]
+    records: list[Record] = run_folder.read_lines(path, position)
+    resumed = bool(begun.state.step)
+    status, why = "failed", ""
+    try:
+        with (
+            run_folder.json_lines(path, position) as lines,
+            display(Console(file=sys.stdout), task.steps) as show,
+        ):
+
+            def record(figures: Record) -> None:
+                if resumed and figures["kind"] == "compile":
+                    return
+                records.append(figures)
+                lines.add(figures)
+                show(figures)
+
+            keep = Keeper(folder, plan.config.checkpoint, lines, facts)
+            train(plan, task, begun, record, keep, stop)
+        status = "completed"
+    except NonFiniteLoss as error:
+        status, why = "nonfinite", str(error)
+    except Stopped as error:
+        status, why = str(error).split()[0], str(error)
+    except KeyboardInterrupt:
+        status, why = "interrupted", "interrupted from the keyboard"
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        summary = run_folder.summarize(records, status, why) | {"resumed": facts["resumed"]}
+        # On a full disk these fail as well; the first error is the one to be told.
+        with suppress(CannotWrite) if status == "failed" else nullcontext():
+            run_folder.write_json(folder / run_folder.SUMMARY, summary)
+            title = f"{Path(plan.document.name).stem}: {_chosen(plan)}"
+            draw(records, title, folder / run_folder.CURVES)
+    return summary
+
+
+def _chosen(plan: Plan) -> str:
+    """Returns what was chosen, in a few words."""
+    config = plan.config
+    model = getattr(config.model, "name", "")
+    parts = (
+        model,
+        config.optimizer.name,
+        config.precision,
+        f"gradients by {config.gradient.engine}",
+    )
+    return ", ".join(part for part in parts if part)
+
+
+def _headline(plan: Plan, task: Task) -> str:
+    """Returns the first line of a run: what is trained, on how much, where."""
+    device = jax.devices()[0]
+    return (
+        f"{plan.experiment.name}: {_chosen(plan)}; {task.steps} steps of {task.batch_size} "
+        f"from {task.size} examples on {device.device_kind}"
+    )
+
+
+def _closing(summary: dict[str, Any], plan: Plan, folder: Path) -> str:
+    """Returns the last lines of a run: how it ended, how good it is, where the results are."""
+    lines = [f"{summary['status']}: {summary['steps']} steps in {summary['seconds']:.1f} s"]
+    if summary["trace_seconds"] is not None:
+        lines[0] += (
+            f", after {summary['trace_seconds']:.2f} s to trace"
+            f" and {summary['compile_seconds']:.2f} s to compile"
+        )
+    if summary["message"]:
+        lines.append(f"  why:        {summary['message']}")
+    if summary["status"] == "nonfinite":
+        rate = plan.settings["optimizer"]["learning_rate"]
+        now = f" (now {rate:g})" if isinstance(rate, float) else ""
+        lines.append(f"  to go on:   lower optimizer.learning_rate{now}, or try precision=float64")
+    if summary["metrics"]:
+        figures = "  ".join(f"{key} {x:.4g}" for key, x in summary["metrics"].items())
+        lines.append(f"  test:       {figures}")
+    if check := summary["gradient_check"]:
+        where = f" (step {check['step']}, {check['leaf']})" if check["max_rel"] else ""
+        lines.append(
+            f"  gradients:  {check['checks']} checks against jax.grad; largest relative difference "
+            f"{check['max_rel']:.1e}{where}"
+        )
+    return "\n".join([*lines, f"  results:    {folder}"])
