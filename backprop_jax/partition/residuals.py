@@ -9,6 +9,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import zip_longest
 from typing import Any
 
 import jax
@@ -31,6 +32,7 @@ from backprop_jax.meshes import of_cotangents
 from backprop_jax.partition.cut import INFINITE, minimum_cut
 from backprop_jax.partition.fence import fence, keep
 from backprop_jax.partition.keeping import Keeping, in_force, is_elsewhere, places, within
+from backprop_jax.partition.sums import put_off
 
 #: The name, in profiles and programs, of what is computed once more on the way back.
 AGAIN = "again"
@@ -138,6 +140,11 @@ class Split:
                 zero.update(v for v in equation.outvars if ct.is_differentiable(v.aval))
         return zero
 
+    def gradient_of(self) -> list:
+        """Returns for every operand its gradient among the outputs, or None."""
+        found = iter(self.gradients)
+        return [next(found) if given else None for given in self.given]
+
     def again(self) -> list:
         """Returns the equations of the way forward that the way back runs once more."""
         jaxpr = self.joint.jaxpr
@@ -199,17 +206,19 @@ def split(
       jaxpr: a closed jaxpr.
       active: for every operand, whether its gradient is wanted.
       free: for every operand, whether it is at hand on the way back for nothing. Default: none is.
-      fixed: for every operand, whether it is the same in every run of a loop. Default: none is.
+      fixed: for every operand, whether it is the same in every run of a loop. Default: none is. Of
+        its gradient a sum may be put off, see `sums`.
       keeping: which values may be kept. Default: as what this is part of has it.
       repeated: whether the jaxpr is the body of a loop.
     """
     with within(dataclasses.replace(in_force(), repeated=True)) if repeated else nullcontext():
         joint, moving, given = trace_joint(jaxpr, active)
-    count = len(jaxpr.in_avals)
+    count, start = len(jaxpr.in_avals), len(jaxpr.out_avals)
+    of_fixed = [f for f, known in zip_longest(fixed, given) if known]
+    joint = put_off(joint, [start + i for i, f in enumerate(of_fixed) if f])
     operands, rest = joint.jaxpr.invars[:count], iter(joint.jaxpr.invars[count:])
     g = [next(rest) if ct.is_differentiable(aval) else None for aval in jaxpr.out_avals]
-    results = joint.jaxpr.outvars[: len(jaxpr.out_avals)]
-    gradients = joint.jaxpr.outvars[len(jaxpr.out_avals) :]
+    results, gradients = joint.jaxpr.outvars[:start], joint.jaxpr.outvars[start:]
     before = unchanging(joint.jaxpr, [v for v, f in zip(operands, fixed, strict=False) if f])
     at_hand = {v for v, f in zip(operands, free, strict=False) if f} | set(before)
     kept = choose(joint.jaxpr, gradients, g, operands, at_hand, keeping or in_force(), repeated)

@@ -21,6 +21,7 @@ from backprop_jax.engine.registry import Unit, dear_to_recompute, rerun, structu
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.partition.keeping import in_force, within
 from backprop_jax.partition.residuals import Split, split
+from backprop_jax.partition.sums import after_last, before_first
 
 
 def arities(params: dict) -> tuple[int, int]:
@@ -152,11 +153,12 @@ class Loop:
             for wanted, g, v in zip(of_carry, cotangents, self.carried, strict=False)
         ]
         totals = [
-            zero_if(wanted, None, v) for wanted, v in zip(of_consts, self.consts, strict=True)
+            before_first(v, h) if wanted else None
+            for wanted, v, h in zip(of_consts, self.consts, self.body.gradient_of(), strict=False)
         ]
         options = {**self.options, "reverse": not self.reverse}
         (totals, g_carry), g_xs = lax.scan(trip, (totals, g_carry), (xs, stacked, g_ys), **options)
-        return [*totals, *g_carry, *g_xs]
+        return [*after_last(totals, self.consts), *g_carry, *g_xs]
 
     def nonzero(self, cotangents: list) -> tuple[list[bool], list[bool]]:
         """Returns which cotangents of constants and of the carry are not zero in every trip."""

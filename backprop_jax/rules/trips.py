@@ -22,6 +22,7 @@ from backprop_jax.engine.jaxprs import as_function, size_in_bytes
 from backprop_jax.engine.registry import Unit, dear_to_recompute, structured
 from backprop_jax.partition.keeping import in_force
 from backprop_jax.partition.residuals import Split, split
+from backprop_jax.partition.sums import after_last, before_first
 from backprop_jax.rules.loops import carried_activity
 
 #: As many places as fit in this, between the fewest and the most.
@@ -292,7 +293,8 @@ def while_loop(
         body_nconsts, cond_nconsts = body_nconsts + cond_nconsts, 0
     count = len(body_jaxpr.in_avals) - body_nconsts
     moving = tuple(carried_activity(body_jaxpr, active[cond_nconsts:], body_nconsts, count))
-    body = split(body_jaxpr, moving, [True] * len(moving))
+    fixed_there = [True] * body_nconsts + [False] * count
+    body = split(body_jaxpr, moving, [True] * len(moving), fixed_there)
     run, keeping = as_function(body_jaxpr), in_force()
     places = Places(held(body_jaxpr.in_avals[body_nconsts:], keeping.carries))
 
@@ -331,11 +333,15 @@ def while_loop(
             ]
             return sums, filled(found[body_nconsts:], start, of_carry)
 
-        totals = filled([None] * body_nconsts, consts, of_consts)
+        variables = body.operands[:body_nconsts]
+        totals = [
+            before_first(v, h) if w else None
+            for v, h, w in zip(variables, body.gradient_of(), of_consts, strict=False)
+        ]
         g = filled(cotangents, start, of_carry)
         stack = places.filled(*filled_places) if filled_places else places.first(start)
         totals, g = reverse_trips(trip, pull, places, stack, trips, (totals, g))
-        return [None] * cond_nconsts + totals + g
+        return [None] * cond_nconsts + after_last(totals, variables) + g
 
     keeps = tuple(range(cond_nconsts, len(active)))
     return Unit(forward, backward, keeps, moving[body_nconsts:])

@@ -79,3 +79,27 @@ def test_memory_does_not_grow_with_the_number_of_trips():
         return compiled.memory_analysis().temp_size_in_bytes
 
     assert temporaries(10) == temporaries(100_000)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_sum_over_all_places_is_made_once(counted):
+    """A trip adds to an array; the step's gradient is summed after the last one."""
+
+    def pendulum(h, x, n):
+        def once(_, state):
+            x, v = state
+            v = v - h * jnp.sin(x)
+            return x + h * v, v
+
+        return jnp.sum(lax.fori_loop(0, n, once, (x, x))[0])
+
+    n = 7 if counted else np.int32(7)
+    run = (lambda h, x: pendulum(h, x, 7)) if counted else (lambda h, x: pendulum(h, x, n))
+    (loop,) = [
+        e
+        for e in jax.make_jaxpr(bp.grad(run))(0.1, X).eqns
+        if e.primitive in (lax.scan_p, lax.while_p) and "cos" in str(e)
+    ]
+    assert "reduce_sum[axes=(0,)" not in str(loop)
+    expected = jax.grad(lambda h: pendulum(h, X, 7))(0.1)
+    np.testing.assert_allclose(jax.jit(bp.grad(run))(0.1, X), expected, rtol=1e-12)
