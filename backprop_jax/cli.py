@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from backprop_jax.errors import BackpropError, ConfigError
 from backprop_jax.version import __version__
@@ -32,9 +33,21 @@ ABOUT = (
 
 COMMANDS = {
     "run": "train as CONFIG.yaml says, into a folder of its own",
-    "compare": "compare the gradients of the experiment's loss with those of jax.grad",
+    "compare": "compare the gradient of a function, or of an experiment's loss, with others of it",
     "schema": "print the JSON schema of a configuration, for editors",
 }
+
+COMPARE: dict[str, tuple[Any, str, str]] = {
+    "args": (str, "YAML", "the operands of the function, a list: '[-2.0, 5.0, normal[3,4]]'"),
+    "witness": (str, "NAMES", "whom to ask, as in jax,numerical,sympy,torch,hand=by_hand"),
+    "order": (int, "N", "2 for the second derivative"),
+    "dtype": (str, "NAME", "of the operands: float64, bfloat16, ..."),
+    "json": (Path, "FILE", "write the figures there"),
+    "markdown": (Path, "FILE", "write the table there"),
+}
+"""The options of `compare`: type, how the value is called, and what it is."""
+
+TARGET = "CONFIG.yaml, or the function: package.module:name or file.py:name"
 
 OVERRIDES = "settings over those of the file, as in training.steps=10; the value is YAML"
 
@@ -53,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "run":
                 return run.run(given.config, given.overrides, given.out, given.resume)
             case "compare":
-                return commands.compare(given.config, given.overrides)
+                options = {key: getattr(given, key) for key in COMPARE}
+                return commands.compare(given.target, given.overrides, commands.Asked(**options))
             case _:
                 return commands.schema()
     except ConfigError as error:
@@ -73,7 +87,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         command = chosen.add_parser(name, help=about, description=about, allow_abbrev=False)
         if name == "schema":
             continue
-        command.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the run to do")
+        if name == "compare":
+            command.add_argument("target", metavar="TARGET", help=TARGET)
+            for option, (kind, called, text) in COMPARE.items():
+                command.add_argument(f"--{option}", type=kind, metavar=called, help=text)
+        else:
+            command.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the run to do")
         command.add_argument("overrides", nargs="*", metavar="KEY.SUB=VALUE", help=OVERRIDES)
         if name == "run":
             where = command.add_mutually_exclusive_group()

@@ -3,12 +3,16 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from pydantic import TypeAdapter
 
 from backprop_jax.check.compare import compare as gradients_compared
+from backprop_jax.check.report import Report
+from backprop_jax.errors import ConfigError
+from backprop_jax.runner import comparing
+from backprop_jax.runner.document import given, read
 from backprop_jax.runner.optimizers import any_optimizer
 from backprop_jax.runner.plan import AnyKeys, make_plan
 from backprop_jax.runner.run import COMPLETED, WRONG
@@ -17,23 +21,86 @@ from backprop_jax.runner.task import batches, make_task, take
 from backprop_jax.runner.training import start
 
 
-def compare(path: Path, overrides: Sequence[str]) -> int:
-    """Prints how far our gradient of the experiment's loss is from that of jax.grad.
+class Asked(NamedTuple):
+    """The options of `compare`; None for what is not given.
 
-    At the parameters before the first step, on the batch of the first step.
+    Attributes:
+      args: operands of a function, as YAML.
+      witness: names with commas between them, or `name=function`.
+      order: of the derivative.
+      dtype: of the operands.
+      json: file to write the figures to.
+      markdown: file to write the table to.
+    """
+
+    args: str | None = None
+    witness: str | None = None
+    order: int | None = None
+    dtype: str | None = None
+    json: Path | None = None
+    markdown: Path | None = None
+
+    @property
+    def witnesses(self) -> list[str] | None:
+        """The witnesses asked for."""
+        words = None if self.witness is None else self.witness.split(",")
+        return words and [word.strip() for word in words if word.strip()]
+
+    @property
+    def overrides(self) -> list[str]:
+        """What the options say, as overrides of a comparison."""
+        listed = None if self.witnesses is None else f"[{', '.join(self.witnesses)}]"
+        pairs = {"args": self.args, "witnesses": listed, "order": self.order, "dtype": self.dtype}
+        return [f"{key}={value}" for key, value in pairs.items() if value is not None]
+
+
+def compare(target: str, overrides: Sequence[str], asked: Asked) -> int:
+    """Prints how far gradients are apart: of a function, or of an experiment's loss.
+
+    Args:
+      target: a YAML file, of a comparison or of an experiment; or `module:function`.
+      overrides: settings over those of the file.
+      asked: the options, over these.
 
     Returns:
       0 when they agree, 1 when they do not.
     """
-    plan = make_plan(path, overrides)
+    if ":" in target and not Path(target).is_file():
+        document = given([*overrides, f"function={target}", *asked.overrides])
+        report = comparing.run(document, Path())
+    elif "function" in (document := read(Path(target), overrides)).values:
+        document = read(Path(target), [*overrides, *asked.overrides])
+        report = comparing.run(document, Path(target).resolve().parent)
+    else:
+        report = _of_experiment(Path(target), overrides, asked)
+        print(report)
+    comparing.write(report, asked.json, asked.markdown)
+    return COMPLETED if report.ok else WRONG
+
+
+def _of_experiment(path: Path, overrides: Sequence[str], asked: Asked) -> Report:
+    """Returns how far our gradient of the experiment's loss is from those of the witnesses.
+
+    At the parameters before the first step, on the batch of the first step.
+    """
+    if asked.args is not None:
+        raise ConfigError(f"{path}: --args are those of a function; an experiment has its own")
+    precision = [f"precision={asked.dtype}"] if asked.dtype else []
+    plan = make_plan(path, [*overrides, *precision])
+    options: dict[str, Any] = {} if asked.order is None else {"order": asked.order}
+    if asked.witnesses is not None:
+        options["witnesses"] = comparing.witnesses_of(asked.witnesses, _no_function)
     with jax.enable_x64(plan.config.precision == "float64"):
         task = make_task(plan)
         state = start(plan, task)
         rows = next(batches(plan.config.seed, task.size, task.batch_size))
         batch = take(task.train, rows)
-        report = gradients_compared(task.loss, state.params, batch, state.key)
-    print(report)
-    return COMPLETED if report.ok else WRONG
+        return gradients_compared(task.loss, state.params, batch, state.key, **options)
+
+
+def _no_function(name: str) -> Any:
+    """Refuses a witness's own function."""
+    raise ConfigError(f"{name!r}: an experiment takes witnesses by name only")
 
 
 def schema() -> int:

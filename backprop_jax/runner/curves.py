@@ -69,9 +69,14 @@ def _panel(axes: Axes, name: str, lines: dict[str, Line]) -> None:
     axes.set_xlabel("step", color=INK)
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    dress(axes)
+    if len(lines) > 1:
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+
+
+def dress(axes: Axes) -> None:
+    """Gives a panel its grid and frame."""
     axes.grid(color=PALE, lw=0.6)
     axes.tick_params(colors=INK, labelsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(PALE)
-    if len(lines) > 1:
-        axes.legend(frameon=False, fontsize=9, labelcolor=INK)

@@ -134,6 +134,14 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Document:
     return document
 
 
+def given(overrides: Sequence[str]) -> Document:
+    """Returns the values that the command line alone gives, by `key.sub=value`."""
+    document = Document("command line")
+    for override in overrides:
+        _override(document, override)
+    return document
+
+
 def dump(values: dict[str, Any]) -> str:
     """Returns values as YAML that `read` reads back unchanged."""
     return yaml.dump(values, Dumper=CoreDumper, sort_keys=False, default_flow_style=None)

@@ -106,17 +106,25 @@ def load(name: str, folders: Iterable[Path]) -> Experiment:
       ConfigError: there is no such file, or it does not keep the contract. An exception raised by
         the file itself is the user's own and passes through.
     """
-    folders = list(dict.fromkeys(folder.resolve() for folder in folders))
-    path = _find(name, folders)
-    module = _import_file(path) if path else importlib.import_module(name)
+    module = module_of(name, folders)
     functions = {key: vars(module)[key] for key in MAY_ASK if key in vars(module)}
     models = getattr(module, "MODELS", {})
     _check(name, functions, bool(models))
     return Experiment(name, functions, models)
 
 
-def _find(name: str, folders: list[Path]) -> Path | None:
-    """Returns the experiment's file, or None for a module that Python itself can find."""
+def module_of(name: str, folders: Iterable[Path], what: str = "experiment") -> ModuleType:
+    """Returns the module in a file or of a dotted name; `what` is what errors call it.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    path = _find(name, list(dict.fromkeys(folder.resolve() for folder in folders)), what)
+    return _import_file(path) if path else importlib.import_module(name)
+
+
+def _find(name: str, folders: list[Path], what: str) -> Path | None:
+    """Returns the file of a module, or None for one that Python itself can find."""
     relative = Path(name if name.endswith(".py") else name.replace(".", "/") + ".py")
     for folder in folders:
         if (folder / relative).is_file():
@@ -131,9 +139,7 @@ def _find(name: str, folders: list[Path]) -> Path | None:
     if not name.endswith(".py"):
         beside = {file.removesuffix(".py").replace("/", ".") for file in beside}
     close = get_close_matches(name, beside, n=1)
-    raise ConfigError(
-        f"no experiment {name!r}" + (f"; did you mean {close[0]!r}?" if close else "")
-    )
+    raise ConfigError(f"no {what} {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
 
 
 def _installed(name: str) -> bool:

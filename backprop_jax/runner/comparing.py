@@ -1,0 +1,263 @@
+"""A function, its operands and its witnesses, from YAML or the command line, compared.
+
+    function: experiments/six_ways.py:f
+    args: [-2.0, 5.0, -4.0]
+    witnesses: [numerical, hand=by_hand, sympy, torch, tensorflow, jax]
+
+The same keys are the options of `backprop-jax compare MODULE:FUNCTION`.
+"""
+
+import inspect
+import json
+import re
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from annotated_types import Ge, Gt
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from backprop_jax.check.compare import compare
+from backprop_jax.check.differences import over_steps
+from backprop_jax.check.report import Report
+from backprop_jax.check.witnesses.gradients import ours
+from backprop_jax.check.witnesses.named import named
+from backprop_jax.check.witnesses.witness import Question
+from backprop_jax.errors import ConfigError, message
+from backprop_jax.runner.document import Document, raise_problems
+from backprop_jax.runner.experiment import module_of
+from backprop_jax.runner.explain import explain
+from backprop_jax.runner.schema import STRICT
+from backprop_jax.runner.steps import draw_steps
+
+PACKAGE = str(Path(__file__).parent.parent)
+DRAWN = re.compile(r"normal\[([\d, ]*)\]")
+
+Wide = ("float64", "complex128")
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class StepLengths:
+    """Slopes by steps of many lengths, as a table and a picture."""
+
+    longest: Annotated[float, Gt(0)] = 1.0
+    """The first step."""
+
+    shortest: Annotated[float, Gt(0)] = 1e-16
+    """The last one."""
+
+    picture: str | None = None
+    """A file for the picture, from the working folder."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Comparison:
+    """A gradient asked of several witnesses."""
+
+    function: str
+    """`file.py:name` or `package.module:name`."""
+
+    args: list[Any]
+    """Its operands: numbers, lists and sections of them; `normal[3,4]` for random numbers."""
+
+    argnums: list[Annotated[int, Ge(0)]] | None = None
+    """Which operands to differentiate; null for all."""
+
+    gradient: str | None = None
+    """A gradient written by hand that is judged in the place of ours: a name in the same file."""
+
+    witnesses: list[str] = field(default_factory=lambda: ["jax", "float64"])
+    """Names, or `name=function` with a function in the same file or another."""
+
+    order: Literal[1, 2] = 1
+    """2 for the second derivative."""
+
+    dtype: Literal["bfloat16", "float16", "float32", "float64", "complex64", "complex128"] = (
+        "float32"
+    )
+    """Of the operands."""
+
+    rtol: Annotated[float, Ge(0)] | None = None
+    """What is allowed, relative to the largest element of a leaf, in the place of what rounds."""
+
+    steps: StepLengths | None = None
+    """Also a table of single differences over the length of the step."""
+
+
+class Prepared(NamedTuple):
+    """What a comparison needs, made of its configuration."""
+
+    config: Comparison
+    fun: Callable[..., Any]
+    args: list[Any]
+    gradient: Any
+    witnesses: dict[str, Any]
+
+    @property
+    def argnums(self) -> int | tuple[int, ...]:
+        """Which operands are differentiated, as `jax.grad` wants it."""
+        chosen = self.config.argnums
+        numbers = tuple(range(len(self.args))) if chosen is None else tuple(chosen)
+        return numbers[0] if len(numbers) == 1 else numbers
+
+
+def run(document: Document, folder: Path) -> Report:
+    """Compares as a document says, prints what was found, and returns the report.
+
+    Raises:
+      ConfigError: the document is wrong, or the function cannot be called as it says.
+    """
+    config = _config(document)
+    try:
+        with jax.enable_x64(config.dtype in Wide):
+            prepared = _prepare(config, folder)
+            report = compare(
+                prepared.fun,
+                *prepared.args,
+                argnums=prepared.argnums,
+                gradient=prepared.gradient,
+                holomorphic=config.dtype.startswith("complex") and _is_complex(prepared),
+                witnesses=prepared.witnesses,
+                order=config.order,
+                rtol=config.rtol,
+            )
+            print(_headline(prepared))
+            print(report)
+            if config.steps:
+                print(f"\n{_steps(prepared, config.steps)}")
+    except ConfigError:
+        raise
+    except Exception as error:  # Whatever the user's file, function or witness raises.
+        raise ConfigError(_told(config.function, error)) from error
+    return report
+
+
+def write(report: Report, to_json: Path | None, to_markdown: Path | None) -> None:
+    """Writes a report to the files that are asked for."""
+    if to_json:
+        to_json.write_text(json.dumps(report.to_dict(), indent=2) + "\n")
+    if to_markdown:
+        to_markdown.write_text(report.to_markdown())
+
+
+def witnesses_of(words: Sequence[str], load: Callable[[str], Any]) -> dict[str, Any]:
+    """Returns witnesses by name, and for `name=function` the function."""
+    parts = [word.partition("=") for word in words]
+    try:
+        return named({name: load(own) if own else None for name, _, own in parts})
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _config(document: Document) -> Comparison:
+    """Returns a document as a comparison; all its mistakes in one error."""
+    adapter = TypeAdapter(Comparison)
+    problems = list(document.problems)
+    config = None
+    try:
+        config = adapter.validate_json(json.dumps(document.values), strict=True)
+    except ValidationError as error:
+        problems += explain(error, document, adapter.json_schema())
+    raise_problems(problems)
+    assert config is not None, "or one of the problems would have said so"
+    return config
+
+
+def _prepare(config: Comparison, folder: Path) -> Prepared:
+    """Returns functions and operands, in the precision of the current context."""
+    own = config.function.rpartition(":")[0]
+
+    def load(name: str) -> Any:
+        place, _, function = name.rpartition(":")
+        module = module_of(place or own, [Path(), folder, folder.parent], what="module")
+        if not hasattr(module, function):
+            close = get_close_matches(function, vars(module), n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ConfigError(f"{place or own} has no {function!r}{hint}")
+        return getattr(module, function)
+
+    if not own:
+        raise ConfigError(f"{config.function!r}: a function is written file.py:name")
+    fun = load(config.function)
+    numbers = range(len(config.args)) if config.argnums is None else config.argnums
+    args = [_operand(x, config.dtype, i in numbers) for i, x in enumerate(config.args)]
+    try:
+        inspect.signature(fun).bind(*args)
+    except TypeError as error:
+        raise ConfigError(f"{config.function} cannot take these args: {error}") from None
+    if not args or any(i >= len(args) for i in numbers):
+        raise ConfigError(f"argnums {list(numbers)}: there are {len(args)} args")
+    gradient = load(config.gradient) if config.gradient else None
+    return Prepared(config, fun, args, gradient, witnesses_of(config.witnesses, load))
+
+
+def _operand(value: Any, dtype: str, differentiated: bool) -> Any:
+    """Returns a value of YAML as an operand: numbers and lists of them as arrays."""
+    match value:
+        case dict():
+            return {key: _operand(entry, dtype, differentiated) for key, entry in value.items()}
+        case str() if found := DRAWN.fullmatch(value):
+            shape = [int(size) for size in found[1].split(",") if size.strip()]
+            return jnp.asarray(np.random.default_rng(0).normal(size=shape), dtype)
+        case list() if any(isinstance(entry, dict | str) for entry in value):
+            return [_operand(entry, dtype, differentiated) for entry in value]
+        case list() | int() | float() if not isinstance(value, bool):
+            try:
+                array = np.asarray(value)
+            except ValueError:
+                raise ConfigError(f"the rows of {value} are of different lengths") from None
+            whole = array.dtype.kind == "i" and not differentiated
+            return jnp.asarray(array, None if whole else dtype)
+    return value
+
+
+def _is_complex(prepared: Prepared) -> bool:
+    """Returns whether the result is complex, as of a holomorphic function."""
+    return jnp.iscomplexobj(jax.eval_shape(prepared.fun, *prepared.args))
+
+
+def _headline(prepared: Prepared) -> str:
+    """Returns the first line: what is differentiated, and its value."""
+    value = np.asarray(prepared.fun(*prepared.args))
+    what = "second derivative" if prepared.config.order == 2 else "gradient"
+    return (
+        f"{what} of {prepared.config.function}, {prepared.config.dtype}; its value is {value:.7g}"
+    )
+
+
+def _steps(prepared: Prepared, lengths: StepLengths) -> str:
+    """Returns the table over steps, a line a decade; draws the picture, with four."""
+    question = Question(prepared.fun, tuple(prepared.args), argnums=prepared.argnums)
+    gradient = ours(question).leaves
+    ends = np.log10(lengths.longest), np.log10(lengths.shortest)
+    decades = round(abs(ends[0] - ends[1]))
+    if lengths.picture:
+        fine = over_steps(question, gradient, np.logspace(*ends, 4 * decades + 1).tolist())
+        name = prepared.config.function
+        draw_steps(fine, f"{name}, slope {fine.exact:g}", Path(lengths.picture))
+    coarse = over_steps(question, gradient, np.logspace(*ends, decades + 1).tolist())
+    return f"slope by one step of length h, exact {coarse.exact:.15g}\n{coarse}"
+
+
+def _told(function: str, error: Exception) -> str:
+    """Returns what a user's function raised, in four lines at most."""
+    first = (str(error).splitlines() or [""])[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [
+        f
+        for f in frames
+        if not f.filename.startswith(PACKAGE) and "site-packages" not in f.filename
+    ]
+    place = f"{own[-1].filename}:{own[-1].lineno} ({own[-1].name})" if own else ""
+    return message(
+        f"{function} cannot be compared: {type(error).__name__}: {first}",
+        written_at=place,
+        to_go_on="a function to compare takes arrays and returns one number.",
+    )
