@@ -9,6 +9,7 @@ The same keys are the options of `backprop-jax compare MODULE:FUNCTION`.
 
 import inspect
 import json
+import os
 import re
 import traceback
 from collections.abc import Callable, Sequence
@@ -255,7 +256,8 @@ def _told(function: str, error: Exception) -> str:
         for f in frames
         if not f.filename.startswith(PACKAGE) and "site-packages" not in f.filename
     ]
-    place = f"{own[-1].filename}:{own[-1].lineno} ({own[-1].name})" if own else ""
+    file = own[-1].filename.removeprefix(os.getcwd() + os.sep) if own else ""
+    place = f"{file}:{own[-1].lineno} ({own[-1].name})" if own else ""
     return message(
         f"{function} cannot be compared: {type(error).__name__}: {first}",
         written_at=place,

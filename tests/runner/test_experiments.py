@@ -107,4 +107,5 @@ def test_a_config_opens_with_what_it_is_for(path):
     text = path.read_text()
     said = ["Question", "Command", "Time", "Result"]
     assert re.findall(r"^# (\w+): ", text, re.MULTILINE) == said
-    assert f"backprop-jax run configs/{path.name}" in text
+    command = "run" if "\nexperiment:" in text else "compare"
+    assert f"backprop-jax {command} configs/{path.name}" in text
