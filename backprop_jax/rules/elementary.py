@@ -254,6 +254,7 @@ linear(lax.convert_element_type_p, lambda g, x: convert(g, x.dtype))
 linear(lax.reduce_precision_p,  rounded)
 linear(lax.copy_p,              lambda g: lax.copy_p.bind(g))
 linear(primitives.name_p,       lambda g: g)
+elementwise(lax.nextafter_p,    lambda g: g,                          None)  # x, but for its last digit
 # -- new in later releases of jax ------------------------------------------------------------------
 if log2_p := getattr(lax, "log2_p", None):
     elementwise(log2_p,         lambda g, x: g / (LN2 * x))
@@ -261,7 +262,7 @@ if one_minus_square_p := getattr(lax, "one_minus_square_p", None):
     elementwise(one_minus_square_p, lambda g, x: g * (-2 * x))
 
 piecewise_constant(
-    lax.floor_p, lax.ceil_p, lax.round_p, lax.nextafter_p, lax.is_finite_p, lax.stop_gradient_p,
+    lax.floor_p, lax.ceil_p, lax.round_p, lax.is_finite_p, lax.stop_gradient_p,
     lax.eq_p, lax.ne_p, lax.lt_p, lax.le_p, lax.gt_p, lax.ge_p, lax.eq_to_p, lax.le_to_p,
     lax.lt_to_p, lax.argmax_p, lax.argmin_p,
     # The same bits read as another type: nobody means their slope. As in JAX.

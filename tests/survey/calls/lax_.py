@@ -64,7 +64,7 @@ CALLS = [
     Call("integer_pow at 0", lambda x: (lax.integer_pow(x, 1), lax.integer_pow(x, 2), lax.integer_pow(x, 3)), ([0.0],)),
     Call("pow with int exponent operand", lambda x: lax.pow(x, jnp.array([2, 3, 0])), ([0.0, -1.5, 0.0],)),
     Call("rem", lax.rem, (between(-5, 5, 3), positive(3))),
-    Call("lax.nextafter", lambda x, y: lax.nextafter(x, y) + x * y, (real(3), real(3)), orders=0),
+    Call("lax.nextafter", lambda x, y: lax.nextafter(x, y) + x * y, (real(3), real(3))),
     Call("reduce_precision", lambda x: lax.reduce_precision(x, 8, 7) * x, (real(3),), orders=0),
     Call("complex", lambda x, y: lax.complex(x, y) ** 2, (real(3), real(3))),
     Call("sign round floor", lambda x: lax.sign(x) * x + lax.floor(x) * x, (real(3),)),

@@ -1,0 +1,166 @@
+"""Rules that are right are put to the checker, which has to find them right.
+
+All cases, drawn again and again, in float64 and shorter; arrays of 1 to a million numbers; and
+operands next to where a derivative grows beyond all bounds.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import backprop_jax as bp
+from tests.rules.case import Case, is_inexact
+from tests.rules.cases import CASES
+
+
+class Check(NamedTuple):
+    """A function whose derivative is right, and where to ask for it."""
+
+    name: str
+    function: Callable
+    operands: Sequence
+    modes: tuple[str, ...] = ("rev",)
+
+    def alarm(self) -> str:
+        """Returns what the checker says, "" if it finds the derivative right."""
+        try:
+            bp.check_grads(self.function, self.operands, modes=self.modes)
+        except AssertionError as error:
+            return f"{self.name}\n{error}"
+        return ""
+
+
+# -- every case ------------------------------------------------------------------------------------
+def of_cases(draws: Sequence[int]) -> Iterator[Check]:
+    """Yields the cases, in all their precisions, with operands drawn anew."""
+    for draw, case in itertools.product(draws, CASES):
+        if not case.has_slope:
+            continue
+        operands = redrawn(case, draw)
+        for dtype in (None, *case.dtypes):
+            cast = [x.astype(dtype) if dtype and is_inexact(x) else x for x in operands]
+            fixed = case.of_active([jnp.asarray(x) for x in cast])
+            active = [jnp.asarray(cast[i]) for i in case.active]
+            yield Check(f"{case.name}, {dtype or 'float64'}, draw {draw}", fixed, active)
+
+
+def redrawn(case: Case, draw: int) -> list[np.ndarray]:
+    """Returns other operands of a case; whole numbers stay, as they say where things are."""
+    if draw == 0:
+        return case.operands
+    domains = case.domain if isinstance(case.domain, list | tuple) else None
+    if domains is None or hasattr(case.domain, "draw"):
+        domains = [case.domain] * len(case.shapes)
+    rng = np.random.default_rng(draw)
+    pairs = zip(domains, case.shapes, case.operands, strict=True)
+    drawn = [(np.asarray(d.draw(rng, shape)), x) for d, shape, x in pairs]
+    return [new if is_inexact(x) else x for new, x in drawn]
+
+
+# -- large and small -------------------------------------------------------------------------------
+SIZES = (1, 2, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+# fmt: off
+OF_ANY_SIZE: dict[str, Callable] = {
+    "sum":       jnp.sum,
+    "sin":       jnp.sin,
+    "exp":       jnp.exp,
+    "tanh":      jnp.tanh,
+    "log":       lambda x: jnp.log(jnp.abs(x) + 0.1),
+    "square":    lambda x: jnp.sum(x * x),
+    "logsumexp": jax.nn.logsumexp,
+    "softmax":   jax.nn.softmax,
+    "relu":      jax.nn.relu,
+    "gelu":      jax.nn.gelu,
+    "norm":      lambda x: jnp.sqrt(jnp.sum(x * x)),
+    "mean":      lambda x: jnp.mean(jnp.sin(x)),
+    "cumsum":    jnp.cumsum,
+    "max":       jnp.max,
+    "sort":      jnp.sort,
+    "flip":      lambda x: x[::-1] * x,
+    "gather":    lambda x: x[jnp.arange(x.size) // 2] * 2.0,
+    "matvec":    lambda x: jnp.reshape(x, (-1, 1)) @ jnp.ones((1, 2), x.dtype),
+}
+# fmt: on
+
+
+def of_sizes(draws: Sequence[int]) -> Iterator[Check]:
+    """Yields functions of arrays of every size, in all precisions."""
+    for draw, (name, function), size, dtype in itertools.product(
+        draws, OF_ANY_SIZE.items(), SIZES, DTYPES
+    ):
+        x = jnp.asarray(np.random.default_rng([draw, size]).normal(size=size), dtype)
+        yield Check(f"{name}, {dtype}[{size}], draw {draw}", function, [x])
+
+
+# -- next to a singularity -------------------------------------------------------------------------
+# fmt: off
+SINGULAR: dict[str, tuple[Callable, float]] = {
+    "log at 0":       (jnp.log, 0.0),
+    "sqrt at 0":      (jnp.sqrt, 0.0),
+    "rsqrt at 0":     (jax.lax.rsqrt, 0.0),
+    "cbrt at 0":      (jnp.cbrt, 0.0),
+    "1/x at 0":       (lambda x: 1 / x, 0.0),
+    "1/x² at 0":      (lambda x: 1 / (x * x), 0.0),
+    "x log x at 0":   (lambda x: x * jnp.log(x), 0.0),
+    "power at 0":     (lambda x: jax.lax.pow(x, jnp.asarray(0.3, x.dtype)), 0.0),
+    "log1p at -1":    (jnp.log1p, -1.0),
+    "asin at 1":      (jnp.arcsin, 1.0),
+    "acos at -1":     (jnp.arccos, -1.0),
+    "acosh at 1":     (jnp.arccosh, 1.0),
+    "atanh at 1":     (jnp.arctanh, 1.0),
+    "tan at π/2":     (jnp.tan, np.pi / 2),
+    "abs at 0":       (jnp.abs, 0.0),
+    "relu at 0":      (jax.nn.relu, 0.0),
+    "digamma at 0":   (jax.scipy.special.digamma, 0.0),
+    "lgamma at 0":    (jax.scipy.special.gammaln, 0.0),
+    "erf_inv at 1":   (jax.scipy.special.erfinv, 1.0),
+    "logit at 0":     (jax.scipy.special.logit, 0.0),
+    "expm1 at 0":     (jnp.expm1, 0.0),
+    "sigmoid far":    (jax.nn.sigmoid, 20.0),
+    "softplus far":   (jax.nn.softplus, -20.0),
+}
+# fmt: on
+DISTANCES = (1e-1, 1e-2, 1e-3, 1e-5, 1e-8, 1e-12)
+
+
+def of_singularities(draws: Sequence[int]) -> Iterator[Check]:
+    """Yields functions next to a singularity, on the side where they are defined."""
+    for draw, (name, (function, place)), distance in itertools.product(
+        draws, SINGULAR.items(), DISTANCES
+    ):
+        for dtype in ("float64", "float32"):
+            steps = distance * (1 + np.random.default_rng(draw).uniform(size=3))
+            x = np.asarray(place + np.array([steps, -steps]), dtype).ravel()
+            x = x[np.isfinite(np.asarray(function(jnp.asarray(x)))) & (x != place)]
+            if x.size:
+                label = f"{name}, {dtype}, {distance:g} away, draw {draw}"
+                yield Check(label, function, [jnp.asarray(x)])
+
+
+def checks() -> Iterator[Check]:
+    """Yields checks without end, one kind after the other, and then with other numbers."""
+    for draw in itertools.count():
+        yield from of_singularities([draw])
+        if draw < 3:
+            yield from of_sizes([draw])
+        yield from of_cases([draw])
+
+
+def alarms(count: int) -> Iterator[tuple[int, str]]:
+    """Yields the number of every check and what it says, "" if nothing is wrong."""
+    for number, check in enumerate(itertools.islice(checks(), count), 1):
+        yield number, check.alarm()
+        if not number % 200:
+            jax.clear_caches()
+
+
+def some(kind: Callable[[Sequence[int]], Iterator[Check]], every: int) -> list[Check]:
+    """Returns one check of every so many of a kind."""
+    return list(itertools.islice(kind([0]), 0, None, every))
+
+

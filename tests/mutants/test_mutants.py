@@ -1,0 +1,40 @@
+"""A few mutants of every kind, and a few right rules; `python -m tests.mutants` tries them all."""
+
+import pytest
+
+from tests.mutants.alarms import of_singularities, of_sizes, some
+from tests.mutants.battery import judged
+from tests.rules.cases import CASES
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+#: Of each kind of rule one, small.
+SHORT = {
+    *("mul", "div", "sin", "max", "select_n", "floor", "atan2", "reduce_sum", "reduce_max"),
+    *("dot_general", "slice", "cumsum", "custom_vjp_call", "cholesky", "nextafter"),
+}
+
+
+def first_of_each() -> list:
+    """Returns the first case of each of them."""
+    found: dict = {}
+    for case in CASES:
+        if case.primitive in SHORT and case.has_slope:
+            found.setdefault(case.primitive, case)
+    return list(found.values())
+
+
+@pytest.mark.parametrize("case", first_of_each(), ids=lambda case: case.name)
+def test_a_rule_with_a_mistake_is_found_out(case):
+    tally = judged(case)
+    assert not tally.survivors
+    assert not tally.refused
+    assert tally.counts["found by check_grads"] >= 3
+
+
+RIGHT = [*some(of_singularities, 20), *(c for c in some(of_sizes, 31) if c.operands[0].size < 1e5)]
+
+
+@pytest.mark.parametrize("check", RIGHT, ids=lambda check: check.name)
+def test_a_rule_that_is_right_is_found_right(check):
+    assert not check.alarm()
