@@ -254,7 +254,7 @@ linear(lax.convert_element_type_p, lambda g, x: convert(g, x.dtype))
 linear(lax.reduce_precision_p,  rounded)
 linear(lax.copy_p,              lambda g: lax.copy_p.bind(g))
 linear(primitives.name_p,       lambda g: g)
-elementwise(lax.nextafter_p,    lambda g: g,                          None)  # x, but for its last digit
+elementwise(lax.nextafter_p,    lambda g: g,                          None)  # x to a digit
 # -- new in later releases of jax ------------------------------------------------------------------
 if log2_p := getattr(lax, "log2_p", None):
     elementwise(log2_p,         lambda g, x: g / (LN2 * x))

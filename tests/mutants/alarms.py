@@ -26,7 +26,10 @@ class Check(NamedTuple):
     modes: tuple[str, ...] = ("rev",)
 
     def alarm(self) -> str:
-        """Returns what the checker says, "" if it finds the derivative right."""
+        """Returns what the checker says, "" if it finds the derivative right.
+
+        It may also say, in so many words, that nothing could be measured: NOT JUDGED.
+        """
         try:
             bp.check_grads(self.function, self.operands, modes=self.modes)
         except AssertionError as error:
@@ -62,7 +65,8 @@ def redrawn(case: Case, draw: int) -> list[np.ndarray]:
 
 
 # -- large and small -------------------------------------------------------------------------------
-SIZES = (1, 2, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
+SIZES = (1, 2, 10, 100, 1_000, 10_000)
+LARGE = {"sum": 10**6, "sin": 10**6, "relu": 10**6, "square": 10**6, "cumsum": 10**5, "norm": 10**5}
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 # fmt: off
 OF_ANY_SIZE: dict[str, Callable] = {
@@ -90,11 +94,10 @@ OF_ANY_SIZE: dict[str, Callable] = {
 
 def of_sizes(draws: Sequence[int]) -> Iterator[Check]:
     """Yields functions of arrays of every size, in all precisions."""
-    for draw, (name, function), size, dtype in itertools.product(
-        draws, OF_ANY_SIZE.items(), SIZES, DTYPES
-    ):
-        x = jnp.asarray(np.random.default_rng([draw, size]).normal(size=size), dtype)
-        yield Check(f"{name}, {dtype}[{size}], draw {draw}", function, [x])
+    for draw, (name, function), dtype in itertools.product(draws, OF_ANY_SIZE.items(), DTYPES):
+        for size in (*SIZES, LARGE[name]) if name in LARGE and draw == 0 else SIZES:
+            x = np.random.default_rng([draw, size]).normal(size=size).astype(jnp.dtype(dtype))
+            yield Check(f"{name}, {dtype}[{size}], draw {draw}", function, [jnp.asarray(x)])
 
 
 # -- next to a singularity -------------------------------------------------------------------------
@@ -146,9 +149,8 @@ def checks() -> Iterator[Check]:
     """Yields checks without end, one kind after the other, and then with other numbers."""
     for draw in itertools.count():
         yield from of_singularities([draw])
-        if draw < 3:
-            yield from of_sizes([draw])
         yield from of_cases([draw])
+        yield from of_sizes([draw])
 
 
 def alarms(count: int) -> Iterator[tuple[int, str]]:
@@ -162,5 +164,3 @@ def alarms(count: int) -> Iterator[tuple[int, str]]:
 def some(kind: Callable[[Sequence[int]], Iterator[Check]], every: int) -> list[Check]:
     """Returns one check of every so many of a kind."""
     return list(itertools.islice(kind([0]), 0, None, every))
-
-

@@ -113,7 +113,9 @@ def of_equations(jaxpr: Any, within: tuple = ()) -> Iterator[Mutation]:
         if not held and name not in ARRANGING and all(map(is_differentiable, avals)):
             yield Mutation("scale by 1.01", place, name)
             yield Mutation("flip the sign of", place, name)
-            yield from (Mutation("transpose", place, name) for a in avals if applies("transpose", a))
+            yield from (
+                Mutation("transpose", place, name) for a in avals if applies("transpose", a)
+            )
         if name in SIGNS and is_differentiable(avals[0]):
             yield from (Mutation(what, place, name) for what in TERMS)
         if name not in COMMUTE and can_swap(equation):
@@ -121,12 +123,15 @@ def of_equations(jaxpr: Any, within: tuple = ()) -> Iterator[Mutation]:
 
 
 def can_swap(equation: Any) -> bool:
-    """Returns whether the last two operands are of one type, of a primitive that has an order."""
+    """Returns whether the last two operands are of one type, of a primitive that has an order.
+
+    Whole numbers stay as they are: a loop might never end.
+    """
     ordered = {"sub", "div", "pow", "atan2", "rem", "lt", "le", "gt", "ge", "select_n", "complex"}
     if str(equation.primitive) not in ordered | {"dot_general", "nextafter"}:
         return False
     x, y = (v.aval for v in equation.invars[-2:])
-    return x.shape == y.shape and x.dtype == y.dtype
+    return x.shape == y.shape and x.dtype == y.dtype and is_differentiable(x)
 
 
 def bodies(equation: Any) -> Iterator[tuple[str, int, ClosedJaxpr]]:
@@ -150,7 +155,9 @@ def step_with(mutation: Mutation, depth: int = 0) -> Callable:
         parameter, number = rest[1]
         held = equation.params[parameter]
         body = held[number] if isinstance(held, tuple | list) else held
-        run = functools.partial(evaluate, body.jaxpr, body.consts, step=step_with(mutation, depth + 2))
+        run = functools.partial(
+            evaluate, body.jaxpr, body.consts, step=step_with(mutation, depth + 2)
+        )
         again = jax.make_jaxpr(lambda *x: run(x))(*body.in_avals)
         if isinstance(held, tuple | list):
             again = type(held)(again if i == number else b for i, b in enumerate(held))
@@ -207,5 +214,3 @@ class Mutant(NamedTuple):
         for i, gradient in zip(given, found, strict=True):
             gradients[i] = gradient
         return gradients
-
-

@@ -128,9 +128,13 @@ def _orders(
         answers.setdefault((answer.mode, answer.side.wide), answer)
     seen = set()
     for (mode, _), answer in sorted(answers.items(), key=lambda item: not item[0][1]):
-        if mode not in seen:
-            report.wrong.append(blame(answer, exam, order))
-            seen.add(mode)
+        if mode in seen:
+            continue
+        if (wrong := blame(answer, exam, order)) is None:
+            report.unjudged += 1
+            continue
+        report.wrong.append(wrong)
+        seen.add(mode)
     if left == 1 or report.wrong:
         return
     for mode in modes:
