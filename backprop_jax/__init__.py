@@ -4,6 +4,7 @@ api        grad, value_and_grad, vjp: pytrees in and out
 checkpoints  checkpoint: what to keep for the way back, said by the user
 memory     memory_plan: what is kept, and why
 watching   value_grad_and_cotangents: what flows back to values inside of a function
+nonfinite  find_nonfinite: where values stop being finite, forward or back
 products   jvp, hvp, linear_transpose
 jacobians  jacrev, jacfwd, hessian
 swaps      rules: others in the place of the book's, for a while
@@ -32,6 +33,7 @@ from backprop_jax.jacobians import jacfwd as jacfwd
 from backprop_jax.jacobians import jacobian as jacobian
 from backprop_jax.jacobians import jacrev as jacrev
 from backprop_jax.memory import memory_plan as memory_plan
+from backprop_jax.nonfinite import find_nonfinite as find_nonfinite
 from backprop_jax.products import hvp as hvp
 from backprop_jax.products import jvp as jvp
 from backprop_jax.products import linear_transpose as linear_transpose

@@ -34,7 +34,7 @@ LAYERS = [
     {"proofs"},
     {"swaps"},
     {"api", "extend"},
-    {"memory", "watching"},
+    {"memory", "watching", "nonfinite"},
     {"products"},
     {"jacobians"},
     {"check", "graph"},

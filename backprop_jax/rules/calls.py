@@ -38,13 +38,21 @@ def inline_jit(params: dict) -> Callable | None:
     """Returns the function to run in the place of a `jit` that only groups equations.
 
     One that says where its values live or how to compile it stays whole, and one with its own rule.
-    What JAX itself would run in place, like `jax.numpy`'s functions, is written where it is called.
+    What JAX itself would run in place, and functions of JAX's own, like `jax.numpy`'s, are written
+    where they are called.
     """
     placed = any(map(says_where, map(params.__getitem__, PLACEMENT)))
     own = own_rule(params["name"], params["jaxpr"])
     if placed or params["compiler_options_kvs"] or own:
         return None
-    return as_function(params["jaxpr"], current() if runs_in_place(params) else None)
+    here = runs_in_place(params) or is_written_nowhere(params["jaxpr"])
+    return as_function(params["jaxpr"], current() if here else None)
+
+
+@functools.lru_cache
+def is_written_nowhere(jaxpr: ClosedJaxpr) -> bool:
+    """Returns whether no line of a user's is known for any equation of a compiled function."""
+    return not any(written_at(equation.source_info) for equation in jaxpr.eqns)
 
 
 @functools.lru_cache

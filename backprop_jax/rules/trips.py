@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function, size_in_bytes
@@ -31,10 +32,18 @@ FEWEST, MOST = 8, 64
 
 INTEGER = np.dtype("int32")
 
+#: What the number of the trip is called in the body of a loop, for whoever looks at the program.
+TRIP = "backprop_jax.trip"
+
 
 def fixed(number: int) -> Any:
     """Returns a whole number as the loops here count."""
     return lax.full((), number, INTEGER)
+
+
+def numbered(trip: Any) -> None:
+    """Says which trip a body is at, where the loop is none of trips one after the other."""
+    checkpoint_name(trip, TRIP)
 
 
 def blanks(count: int, carry: list) -> list:
@@ -87,6 +96,7 @@ def run_and_keep(trip: Callable, goes_on: Callable, start: list, places: "Places
 
     def once(state: tuple) -> tuple:
         trips, end, carry = state
+        numbered(trips)
         return trips + 1, end, trip(carry)
 
     def to_next(state: tuple) -> tuple:
@@ -231,10 +241,12 @@ def reverse_trips(
 
         def back(state: tuple) -> tuple:
             left, gradients = state
+            numbered(number * block + left - 1)
             return left - 1, pull(read(stack, left - 1), gradients)
 
         state = (fixed(0), carry, blanks(block, carry))
         _, last, stack = lax.while_loop(lambda state: state[0] < trips - 1, once, state)
+        numbered(number * block + trips - 1)
         gradients = pull(last, gradients)
         state = (trips - 1, gradients)
         return lax.while_loop(lambda state: state[0] > 0, back, state)[1]

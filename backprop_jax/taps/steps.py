@@ -14,6 +14,7 @@ from backprop_jax.engine.cotangents import is_differentiable
 from backprop_jax.engine.jaxprs import variables
 from backprop_jax.engine.tape import written_at
 from backprop_jax.errors import UnknownStep, message
+from backprop_jax.rules.trips import TRIP
 from backprop_jax.taps.walk import Path, holders
 
 Selector = str | Callable[["Step"], bool]
@@ -31,13 +32,17 @@ class Frame(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """A loop around a step. Its path is `at` long; without a `length` it ends when it pleases."""
+    """A loop around a step. Its path is `at` long; without a `length` it ends when it pleases.
+
+    `numbered`: its body says the number of the trip, which is not how many there were before.
+    """
 
     at: int
     primitive: str
     length: int | None
     reverse: bool
     written_at: str
+    numbered: bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,7 +119,10 @@ def loops_within(step: Step) -> tuple[Loop, ...]:
         return step.loops
     params = step.equation.params
     length, reverse = params.get("length"), params.get("reverse", False)
-    return (*step.loops, Loop(len(step.path), step.primitive, length, reverse, step.written_at))
+    (body,) = holders[step.equation.primitive].bodies(params)
+    numbered = any(e.params.get("name") == TRIP for e in body.eqns)
+    loop = Loop(len(step.path), step.primitive, length, reverse, step.written_at, numbered)
+    return (*step.loops, loop)
 
 
 def within(step: Step) -> list[tuple[Any, list[Step]]]:
