@@ -239,6 +239,8 @@ dear: dict[Primitive, Callable[..., bool]] = {}
 reruns: dict[Primitive, Callable] = {}
 #: Primitives that bring their rule along: who runs one and writes it down, given the tape.
 doors: dict[Primitive, Callable[[Any, Sequence, dict], list]] = {}
+#: Those of them that come to their door even where no operand is recorded.
+always: set[Primitive] = set()
 #: Primitives of libraries, by name: who tells the rule of one that is met for the first time.
 strangers: dict[str, Callable[[Primitive], Rule | None]] = {}
 

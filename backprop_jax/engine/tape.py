@@ -15,18 +15,22 @@ from typing import Any
 import jax
 from jax.core import Trace, Tracer
 from jax.extend import source_info_util
-from jax.extend.core import (
-    Primitive,
-    set_current_trace,
-    unsafe_am_i_under_a_jit_DO_NOT_USE,
-)
+from jax.extend.core import Primitive, set_current_trace, unsafe_am_i_under_a_jit_DO_NOT_USE
 from jax.tree_util import Partial
 
 from backprop_jax.engine import custom
 from backprop_jax.engine.cotangents import is_differentiable
 from backprop_jax.engine.jaxprs import reach, run_on
 from backprop_jax.engine.reading import Reading
-from backprop_jax.engine.registry import Constant, Row, Structured, Unit, accesses, doors, touching
+from backprop_jax.engine.registry import (
+    Constant,
+    Row,
+    Structured,
+    accesses,
+    always,
+    doors,
+    touching,
+)
 from backprop_jax.engine.reverse import read_by
 from backprop_jax.errors import EscapedReference, MissingRule, NotLinear, here, message, written_at
 
@@ -199,7 +203,7 @@ class Tape(Trace):
         if primitive in touching or (self.cells and any(self.made(x) for x in tracers)):
             return self.process_reference(primitive, tracers, params)
         values, slots = operands = self.unwrap(tracers)
-        if is_empty(slots):
+        if is_empty(slots) and primitive not in always:
             return run_on(self.parent_trace, primitive, values, params)
         rule = self.reading.rule(primitive, values, params)
         if type(rule) is Structured:
@@ -271,7 +275,7 @@ class Tape(Trace):
                 )
             )
 
-    def step(self, primitive: Primitive, unit: Unit, tracers: Sequence) -> list:
+    def step(self, primitive: Primitive, unit: Any, tracers: Sequence) -> list:
         """Runs a unit on the parent trace as a step of its own."""
         values, slots = operands = self.unwrap(tracers)
         with set_current_trace(self.parent_trace):

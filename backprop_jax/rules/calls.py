@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import lax
-from jax.experimental import io_callback
+from jax.experimental import io_callback, xla_metadata
 from jax.extend.core import ClosedJaxpr, Primitive, primitives
 from jax.extend.source_info_util import current
 
@@ -103,6 +103,23 @@ def composite(active: tuple[bool, ...], **params: Any) -> Unit:
     jax.grad has no rule.
     """
     return split(composed_of(params), active).unit()
+
+
+if hasattr(xla_metadata, "xla_metadata_call2"):  # since jax 0.11
+    tagged: Any = getattr(xla_metadata, "xla_metadata_call2")  # noqa: B009
+
+    @structured(primitive_of(tagged(lambda x: -x, {"name": "backprop_jax"}), 0.0))
+    def metadata_call(
+        active: tuple[bool, ...], *, jaxpr: Any, xla_metadata: tuple, ad_metadata: Any
+    ) -> Unit:
+        """A function whose operations are tagged; back, they have the tags chosen for derivatives.
+
+        Run as steps of the whole it would lose them, so it stays one.
+        """
+        back = dict(xla_metadata if ad_metadata == "same" else ad_metadata)
+        unit = split(jaxpr, active).unit()
+        forward = tagged(unit.forward, dict(xla_metadata), ad_metadata=back)
+        return unit._replace(forward=forward, backward=tagged(unit.backward, back))
 
 
 @structured(primitives.remat_p)

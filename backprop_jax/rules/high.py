@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+from jax.custom_derivatives import SymbolicZero
 from jax.experimental import hijax
 from jax.extend.core import Primitive, primitives, set_current_trace, valid_jaxtype
 
 from backprop_jax.engine.custom import UserRule, with_zeros
-from backprop_jax.engine.registry import Unit, doors
+from backprop_jax.engine.registry import Unit, always, doors
+from backprop_jax.rules import roots
 
 HighPrimitive: Any = getattr(hijax, "HiPrim", None) or getattr(hijax, "VJPHiPrimitive", None)
 
@@ -65,7 +67,8 @@ class HighJVP(NamedTuple):
     def call_wrapped(self, *flat: Any) -> list:
         """Returns the results and their tangents, given operands and theirs."""
         count = len(flat) // 2
-        pair = map(self.function.in_tree.unflatten, (flat[:count], flat[count:]))
+        tangents = [hijax.Zero(t.aval) if type(t) is SymbolicZero else t for t in flat[count:]]
+        pair = map(self.function.in_tree.unflatten, (flat[:count], tangents))
         pair = map(self.function.out_tree.flatten_up_to, self.function.jvp(*pair))
         return list(itertools.chain(*pair))
 
@@ -136,15 +139,27 @@ def in_words(function: Any) -> tuple[Primitive, dict] | None:
 
 
 def record(tape: Any, tracers: Sequence, params: dict) -> list:
-    """Runs a high primitive with its user's rule, or else as the primitives it is made of."""
+    """Runs a high primitive with its user's rule, or else as the primitives it is made of.
+
+    One that meets no recorded operand comes here as well: the slope of a function is ours to tell.
+    """
     function = params["_prim"]
+    values, slots = operands = tape.unwrap(tracers)
+    if of_jax(function) == "_RootLinearMap":
+        unit = roots.slope_along(function, [slot is not None for slot in slots])
+        if unit is not None:
+            return tape.step(call_hi_primitive_p, unit, tracers)
+        with set_current_trace(tape):
+            return roots.slope(function, tracers)
+    if slots.count(None) == len(slots):
+        with set_current_trace(tape.parent_trace):
+            return call_hi_primitive_p.bind(*values, **params)
     if (plain := in_words(function)) is not None:
         results = tape.process_primitive(plain[0], tracers, plain[1])
         return results if plain[0].multiple_results else [results]
-    values, slots = operands = tape.unwrap(tracers)
-    if hasattr(function, "jvp_rule") and not tape.linear:
-        jvp = HighJVP(function)
-        return tape.add_jvp(call_hi_primitive_p, jvp, operands, function.symbolic_zeros)
+    jvps = {"CustomJVPTraced": HighJVP, "CustomRoot": roots.RootJVP}
+    if (jvp := jvps.get(of_jax(function))) and not tape.linear:
+        return tape.add_jvp(call_hi_primitive_p, jvp(function), operands, symbolic_zeros=True)
     if (unit := of_bits(function)) is not None:
         return tape.step(call_hi_primitive_p, unit, tracers)
     if tape.linear or not brings_rule(function):
@@ -158,3 +173,4 @@ def record(tape: Any, tracers: Sequence, params: dict) -> list:
 
 
 doors[call_hi_primitive_p] = record
+always.add(call_hi_primitive_p)
