@@ -14,7 +14,8 @@ rules      one rule for each primitive of `jax.lax`
 engine     a function runs on a tape, the tape is walked back
 partition  what is kept for the way back, and what is computed again
 graph      one run written down, step by step, forward and back
-check      is it right? ours, jax.grad's and a float64 evaluation side by side
+check      is it right? ours, jax.grad's, measured slopes and others side by side
+pytest     a plugin: the fixture `gradcheck`, a report
 """
 
 import os

@@ -39,6 +39,7 @@ LAYERS = [
     {"jacobians"},
     {"check", "graph"},
     {"runner"},
+    {"pytest"},
     {"cli"},
     {"__main__"},
 ]

@@ -32,17 +32,16 @@ def flatten(gradient: Any, names: str | Sequence[str]) -> tuple[Leaves, Any]:
       Mapping from path to array, in the order of the pytree; and the structure.
     """
     entries, structure = jax.tree_util.tree_flatten_with_path(gradient)
-    return {spell(path, names): _array(leaf) for path, leaf in entries}, structure
+    return {_spell(path, names): _array(leaf) for path, leaf in entries}, structure
 
 
 def paths_of(tree: Any, names: str | Sequence[str]) -> list[str]:
     """Returns the paths of the leaves alone."""
     entries, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return [spell(path, names) for path, _ in entries]
+    return [_spell(path, names) for path, _ in entries]
 
 
-def spell(path: tuple[Any, ...], names: str | Sequence[str]) -> str:
-    """Returns what the user calls the leaf at a path, in the tree that `flatten` describes."""
+def _spell(path: tuple[Any, ...], names: str | Sequence[str]) -> str:
     if isinstance(names, str):
         return names + jax.tree_util.keystr(path)
     position = getattr(path[0], "idx", None) if path else None

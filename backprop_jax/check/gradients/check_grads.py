@@ -39,6 +39,7 @@ def check_grads(
     engine: Any = "backprop_jax",
     gradient: Callable[..., Any] | None = None,
     seed: int = 0,
+    watch: Callable[[GradsReport], Any] | None = None,
 ) -> GradsReport:
     """Returns what it found if the derivatives of `fun` at `args` are right, and raises if not.
 
@@ -64,6 +65,7 @@ def check_grads(
         `gradient(*args)` returns a tuple with the gradient in each of the arguments, or the one
         gradient if there is one argument. The result of `fun` is one number, and order is 1.
       seed: of the random directions.
+      watch: told what was found, also where that is an error.
 
     Returns:
       A `GradsReport`: how many answers were judged, and how close they were.
@@ -101,8 +103,10 @@ def check_grads(
         with np.errstate(all="ignore"):  # Steps may leave the domain; that is dealt with.
             _orders(moving, judged, modes, order, 1, allowed, report, seed, first)
     except Mismatch as error:
-        raise AssertionError(f"WRONG: {judged.name} on '{name}': {error}") from None
+        report.broken = str(error)
     report.seconds = time.perf_counter() - begun
+    if watch is not None:
+        watch(report)
     if not report.ok:
         raise AssertionError(str(report))
     return report

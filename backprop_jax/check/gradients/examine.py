@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backprop_jax.check.gradients.findings import GradsReport
-from backprop_jax.check.gradients.sides import Side, digits, same_function
+from backprop_jax.check.gradients.sides import Side, digits, finest
 from backprop_jax.check.numerical.slopes import Slopes, noise_of, slopes
 from backprop_jax.check.numerical.steps import bins, direction, signs
 from backprop_jax.check.numerical.vectors import Space, Vector
@@ -77,29 +77,9 @@ class Examination:
     first: int | None = None
 
     def __post_init__(self) -> None:
-        self.base, self.digits = self._base()
+        self.base, self.digits = finest(self.narrow, self.report.note)
         self.relative = self.allowed.relative(self.digits)
         self.fine = 6 if self.digits > 20 else 2
-
-    def _base(self) -> tuple[Side, int]:
-        """The side that slopes are measured on, and the digits it has."""
-        narrow, own = self.narrow, self.narrow.digits()
-        y = narrow.y
-        if all(leaf.dtype in (np.float64, np.complex128) for leaf in narrow.point):
-            if own < 52:
-                self.report.note("the function rounds to less than float64 on its way")
-            return narrow, own
-        wide = narrow.widened()
-        try:
-            same = same_function(y, wide.y, min(digits(leaf.dtype) for leaf in narrow.point))
-        except Exception as error:  # Anything the user's function raises.
-            reason = (str(error).splitlines() or [""])[0][:80]
-            self.report.note(f"not judged in float64: the function fails there: {reason}")
-            return narrow, own
-        if not same:
-            self.report.note("not judged in float64: the function's value is another one there")
-            return narrow, own
-        return wide, wide.digits()
 
     def answers(self) -> Iterator[Answer]:
         """Yields the answers that are wrong."""

@@ -79,6 +79,7 @@ class GradsReport:
       seconds: how long it took.
       wrong: the answers that are wrong.
       notes: what the reader should know.
+      broken: what is wrong with the structure, a shape or a dtype; empty if nothing.
     """
 
     name: str
@@ -92,16 +93,21 @@ class GradsReport:
     seconds: float = 0.0
     wrong: list[Wrong] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    broken: str = ""
 
     @property
     def ok(self) -> bool:
         """Whether all answers are right, and at least one could be judged."""
-        return not self.wrong and (self.questions > self.unjudged or not self.questions)
+        return (
+            not self.wrong
+            and not self.broken
+            and (self.questions > self.unjudged or not self.questions)
+        )
 
     @property
     def verdict(self) -> str:
         """ok, WRONG, or NOT JUDGED."""
-        if self.wrong:
+        if self.wrong or self.broken:
             return "WRONG"
         return "ok" if self.ok else "NOT JUDGED"
 
@@ -122,6 +128,8 @@ class GradsReport:
 
     def __str__(self) -> str:
         head = f"{self.verdict}: {self.engine} on '{self.name}'"
+        if self.broken:
+            return f"{head}: {self.broken}"
         if not self.wrong:
             return (
                 f"{head}: {self.questions - self.unjudged} of {self.questions} answers judged, the "

@@ -192,6 +192,31 @@ def check_types(
         raise Mismatch(f"{path}: the {what} must be {types[0]}; got {types[1]}")
 
 
+def finest(narrow: Side, note: Callable[[str], None]) -> tuple[Side, int]:
+    """Returns the side that slopes are measured on, and the digits it has: float64, if that works.
+
+    Args:
+      narrow: the function in the user's precision.
+      note: told why float64 does not serve, if it does not.
+    """
+    own, y = narrow.digits(), narrow.y
+    if all(leaf.dtype in (np.float64, np.complex128) for leaf in narrow.point):
+        if own < 52:
+            note("the function rounds to less than float64 on its way")
+        return narrow, own
+    wide = narrow.widened()
+    try:
+        same = same_function(y, wide.y, min(digits(leaf.dtype) for leaf in narrow.point))
+    except Exception as error:  # Anything the user's function raises.
+        reason = (str(error).splitlines() or [""])[0][:80]
+        note(f"not judged in float64: the function fails there: {reason}")
+        return narrow, own
+    if not same:
+        note("not judged in float64: the function's value is another one there")
+        return narrow, own
+    return wide, wide.digits()
+
+
 def same_function(narrow: Vector, wide: Vector, digits: int) -> bool:
     """Returns whether two precisions of a function agree to half the digits, taken together."""
     both = np.isfinite(narrow) & np.isfinite(wide)

@@ -112,7 +112,8 @@ def _of_block(
 ) -> tuple[Slopes, np.ndarray]:
     """The slopes that one block of steps tells, and where they are good."""
     with np.errstate(all="ignore"):
-        size = np.maximum(np.abs(middle), np.maximum(np.abs(plus), np.abs(minus)).max(axis=0))
+        every = np.abs(np.stack([middle, *plus, *minus]))
+        size = np.max(np.where(np.isfinite(every), every, 0.0), axis=0)
         rounding = np.maximum(eps * size, noise)
         column = h[:, None]
         central, off = _extrapolated((plus - minus) / (2 * column), 4)

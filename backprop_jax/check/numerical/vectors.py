@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from backprop_jax.check.paths import spell
+from backprop_jax.check.paths import paths_of
 from backprop_jax.check.precision import is_inexact
 
 Vector = np.ndarray
@@ -116,10 +116,10 @@ class Moving:
     @classmethod
     def of(cls, fun: Callable[..., Any], args: Sequence[Any], names: Sequence[str]) -> "Moving":
         """Returns the function of the leaves of `args`, which are called by `names`."""
-        entries, tree = jax.tree_util.tree_flatten_with_path(tuple(args))
-        active = tuple(i for i, (_, leaf) in enumerate(entries) if is_inexact(leaf))
-        paths = tuple(spell(entries[i][0], names) for i in active)
-        return cls(fun, tree, tuple(leaf for _, leaf in entries), active, paths)
+        leaves, tree = jax.tree.flatten(tuple(args))
+        active = tuple(i for i, leaf in enumerate(leaves) if is_inexact(leaf))
+        paths = paths_of(tuple(args), names)
+        return cls(fun, tree, tuple(leaves), active, tuple(paths[i] for i in active))
 
     @property
     def point(self) -> list[Any]:
