@@ -185,7 +185,7 @@ def weigh(
     for other in others:
         near = distance(x, other.leaf) <= bar + other.error
         if np.all((near & (MARGIN * other.error <= witness.error))[disputed]):
-            return Verdict("overruled", f"{other.name}, which is finer, bears it out")
+            return Verdict("overruled", f"{other.name}, which is finer, agrees with the gradient")
     fine = bool(np.all(witness.error[disputed] <= bar))
     if not tolerance.strict and excuse.covers(path, x, witness, disputed, fine):
         return Verdict("rounding", "apart by no more than rounding explains")

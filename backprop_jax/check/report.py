@@ -102,6 +102,9 @@ class Report:
         word = "ok" if self.ok else "BAD"
         tolerances = sorted({(leaf.dtype, leaf.tolerance) for leaf in compared if leaf.tolerance})
         allowed = ", ".join(f"{tolerance:.1e} for {dtype}" for dtype, tolerance in tolerances)
+        opinions = [opinion for leaf in self.leaves for opinion in leaf.opinions]
+        wrong = {opinion.witness for opinion in opinions if opinion.verdict.word == "overruled"}
+        others = [name for name in others if name not in wrong]
         return (
             f"{word}: {len(compared) - bad} of {len(compared)} leaves of {ours} agree with "
             + (" and ".join(filter(None, (", ".join(others[:-1]), *others[-1:]))) or "nobody")

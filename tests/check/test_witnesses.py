@@ -99,7 +99,8 @@ def test_a_finer_witness_overrules_a_wrong_one():
     report = compare(twice, jnp.asarray(X), witnesses={"mpmath": None, "liar": liar})
     assert report.ok
     assert [o.verdict.word for o in report.leaves[0].opinions] == ["ok", "overruled"]
-    assert "x: liar: mpmath, which is finer, bears it out" in str(report)
+    assert "x: liar: mpmath, which is finer, agrees with the gradient" in str(report)
+    assert "of backprop_jax agree with mpmath (rtol" in str(report)
 
 
 def test_of_two_that_are_equally_fine_none_overrules():

@@ -6,5 +6,8 @@ that `compare` and the command line take; a new one is a row there.
 
 witness     the question, and what a witness says
 named       all witnesses by name; asked one by one
+second      the second derivative as a first one
 gradients   programs: ours, `jax.grad`, that in float64, a function written by hand
+program     the function as a straight line of steps, and `replay`, which takes them elsewhere:
+            symbolic (sympy), digits (mpmath; both on `objects`), pytorch, gradient_tape
 """
