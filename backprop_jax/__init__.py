@@ -29,6 +29,7 @@ from backprop_jax.check.bisect import bisect as bisect
 from backprop_jax.check.compare import compare as compare
 from backprop_jax.check.gradients.check_grads import check_grads as check_grads
 from backprop_jax.checkpoints import checkpoint as checkpoint
+from backprop_jax.graph.explain import explain as explain
 from backprop_jax.jacobians import hessian as hessian
 from backprop_jax.jacobians import jacfwd as jacfwd
 from backprop_jax.jacobians import jacobian as jacobian

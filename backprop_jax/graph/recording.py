@@ -338,8 +338,7 @@ def record(
       TypeError: an operand is traced, and there are no numbers to record.
       MissingRule: the way back passes a primitive without a rule.
     """
-    if any(isinstance(x, Tracer) for x in operands):
-        raise TypeError(NOT_CONCRETE)
+    check_concrete(operands)
     met: list[Met] = []
     make = functools.partial(Recorder, met=met)
     operands = [jnp.asarray(x) if a else x for x, a in zip(operands, active, strict=True)]
@@ -350,6 +349,12 @@ def record(
     gradients = Pullback(nodes, pullback.inputs, pullback.outputs)(given)
     steps = tuple(taken(number, each, seen) for number, each in enumerate(met))
     return Recording(steps, operands, pullback.inputs, results, pullback.outputs, given, gradients)
+
+
+def check_concrete(operands: Sequence) -> None:
+    """Raises TypeError if one of the operands is traced: there are no numbers to record."""
+    if any(isinstance(x, Tracer) for x in operands):
+        raise TypeError(NOT_CONCRETE)
 
 
 def taken(number: int, met: Met, seen: dict[int, tuple[list, list]]) -> Step:

@@ -1,0 +1,122 @@
+"""What a picture of the way back is made of: variables, operations, and what flows between."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from backprop_jax.graph.expressions import Expression, number
+from backprop_jax.graph.recording import Step
+
+
+class Factor(NamedTuple):
+    """The derivative of a step's result by an operand, single numbers both; its formula or None."""
+
+    value: float | complex
+    formula: Expression | None
+
+    def __str__(self) -> str:
+        """The formula if there is one, else the number."""
+        return number(self.value) if self.formula is None else str(self.formula)
+
+
+class Share(NamedTuple):
+    """What one user of a variable adds to its cotangent.
+
+    Attributes:
+      operation: the user; None for the one that the way back starts from.
+      place: which operand of it the variable is.
+      factor: the derivative by it; None where there are arrays.
+      value: factor times the cotangent of the operation's result.
+    """
+
+    operation: "Operation | None"
+    place: int
+    factor: Factor | None
+    value: Any
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Variable:
+    """A value.
+
+    Attributes:
+      number: that it goes by.
+      name: what the user calls it; "" if that is not known.
+      display: as it stands in formulas: its name, or what it is.
+      formula: what it is, in terms of what it is made of; of an operand its name.
+      value, cotangent: numbers or arrays; the cotangent is None if nothing flows back to it.
+      operation: that made it; None for an operand.
+      is_result: whether it is what the function returns.
+      shares: what its cotangent is the sum of.
+    """
+
+    number: int
+    name: str
+    display: Expression
+    formula: Expression
+    value: Any
+    cotangent: Any
+    operation: "Operation | None"
+    is_result: bool
+    shares: list[Share] = dataclasses.field(default_factory=list)
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether it is a single number."""
+        return not jax.typeof(self.value).shape
+
+    @property
+    def label(self) -> str:
+        """What to call it where there is little room: its name, its formula, or its operation."""
+        if self.name or self.operation is None:
+            return self.name
+        short = str(self.formula)
+        return short if self.is_scalar and len(short) <= 24 else self.operation.name
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Operation:
+    """A step.
+
+    Attributes:
+      step: as it was recorded: primitive, the user's line, what it is within.
+      operands: variables, and the values of constants.
+      results: variables.
+      factors: for every operand the derivative of the result by it; None for a constant, and where
+        there are arrays.
+    """
+
+    step: Step
+    operands: tuple
+    results: list[Variable] = dataclasses.field(default_factory=list)
+    factors: list[Factor | None] = dataclasses.field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Of the function with a rule of its own, or of the primitive."""
+        return self.step.name or str(self.step.primitive)
+
+
+def shown(x: Any) -> str:
+    """Returns a number, or of an array the type, least, mean and largest element, and norm."""
+    if x is None:
+        return "none"
+    x = np.asarray(x)
+    if not x.shape:
+        return number(x)
+    kind = f"{x.dtype}[{','.join(map(str, x.shape))}]"
+    if not x.size or x.dtype.kind not in "fcV":
+        return kind
+    wide = x.astype(np.complex128 if np.iscomplexobj(x) else np.float64)
+    good = wide[np.isfinite(wide)]
+    bad = f", {x.size - good.size} not finite" if good.size < x.size else ""
+    if not good.size:
+        return kind + bad
+    if np.iscomplexobj(wide):
+        return f"{kind} norm {np.linalg.norm(good):.4g}{bad}"
+    return (
+        f"{kind} min {good.min():.4g}, mean {good.mean():.4g}, max {good.max():.4g}, "
+        f"norm {np.linalg.norm(good):.4g}{bad}"
+    )
