@@ -210,7 +210,7 @@ def span(node: ast.AST) -> range:
 
 
 def test_every_public_function_says_what_it_returns():
-    names = "grad value_and_grad vjp jacrev hessian hvp compare bisect check_grads"
+    names = "grad value_and_grad vjp jacrev hessian hvp compare bisect check_grads explain"
     for name in names.split():
         doc = getattr(bp, name).__doc__
         assert doc.startswith("Returns"), name
