@@ -71,7 +71,7 @@ def checkpoint(
         are run again, each once more. With √T of T the memory is that of 2 √T trips. Of a
         `while_loop` as many are kept, at least 2, where 8 to 64 are by default: a trip is run again
         once if there are no more than k² for k carries, and 2.7 times of 100,000 for 32. On the way
-        back 1.25 k more are held. What a policy allows is then kept of straight code alone.
+        back 1.5 k more are held. What a policy allows is then kept of straight code alone.
 
     Returns:
       A function of the same arguments. It is traced once for each combination of their shapes, as

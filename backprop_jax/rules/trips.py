@@ -5,8 +5,8 @@ will be. So a fixed number of places holds carries of some of the trips, and the
 again from the nearest one before. jax.grad has no rule: it would keep all.
 
 The trips are taken in blocks of K, and K places hold the carries from before some of the blocks,
-at even distances: on the way forward, when all are taken, every second is given up. A quarter more
-places serve the way back, and hold what it computes again.
+at even distances: on the way forward, when all are taken, every second is given up. Half as many
+more serve the way back, and hold what it computes again.
 """
 
 import math
@@ -139,7 +139,7 @@ class Places:
 
     def __init__(self, kept: int) -> None:
         self.kept = kept
-        self.count = kept + max(1, kept // 4)
+        self.count = kept + max(1, kept // 2)
 
     def first(self, carry: list) -> tuple[Any, tuple]:
         """Returns the top of a stack with the carry before trip 0 at the bottom, and the stack."""
@@ -208,8 +208,8 @@ def reverse_trips(
     So a trip is run again once with its block, and before, with m = n / K blocks of n trips, at
     most r times: r is the smallest number with (K - 1 + r)! / ((K - 1)! r!) >= m, and of these runs
     the way forward has made the first, if it has filled the places. With K = 32 that is once in all
-    for n = 1,000, 2.7 times for n = 100,000 and 3.8 times for n = 1,000,000; one more if the places
-    are empty. Memory is that of 2.25 K carries, whatever n is.
+    for n = 1,000, 2.7 times for n = 100,000 and 3.4 times for n = 1,000,000; one more if the places
+    are empty. Memory is that of 2.5 K carries, whatever n is.
 
     Args:
       trip: carry → the carry after one more trip.
