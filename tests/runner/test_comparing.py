@@ -164,7 +164,7 @@ def test_six_ways_of_one_gradient(cli):
     }
     assert {name for name, _ in report["absent"]} == missing
     for leaf, value in zip(report["leaves"], (-4.0, -4.0, 3.0), strict=True):
-        assert len(leaf["opinions"]) == 7 - len(missing)
+        assert len(leaf["opinions"]) == 8 - len(missing)
         for opinion in leaf["opinions"]:
             assert opinion["ours"] == value
             np.testing.assert_allclose(opinion["says"], value, rtol=1e-9)

@@ -1,8 +1,9 @@
 # pyright: reportMissingImports=false
 """The function as an expression, differentiated by sympy."""
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import mpmath
@@ -13,8 +14,16 @@ from backprop_jax.check.witnesses.program import straight
 from backprop_jax.check.witnesses.replay import answer, check, run
 from backprop_jax.check.witnesses.witness import DoesNotApply, Question, Witness
 
-with warnings.catch_warnings():  # sympy 1.12 asks mpmath 1.4 for names that go.
-    warnings.simplefilter("ignore", DeprecationWarning)
+
+@contextlib.contextmanager
+def forgiving() -> Iterator[None]:
+    """Lets sympy 1.12 ask mpmath 1.4 for names that will go."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+with forgiving():
     import sympy
 
 DIGITS = 50
@@ -113,6 +122,7 @@ def number(value: float) -> Any:
 BACKEND = objects.backend("sympy", number, FUNCTIONS, MOST)
 
 
+@forgiving()
 def gradient(question: Question) -> Witness:
     """Returns sympy's derivative of the function, evaluated in fifty digits."""
     program = straight(question)
