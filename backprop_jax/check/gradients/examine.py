@@ -232,7 +232,7 @@ class Examination:
         report = self.report
         report.questions += asked
         report.unjudged += asked - seen
-        share = np.nan_to_num(np.where(apart == 0, 0.0, apart / far), nan=0.0)
+        share = np.where(np.isfinite(apart) & np.isfinite(far) & (apart != 0), apart / far, 0.0)
         bar = np.nan_to_num(np.where(error == 0, 0.0, error / size), nan=0.0, posinf=0.0)
         report.worst = max(report.worst, float(np.max(share, initial=0.0)))
         if seen:
