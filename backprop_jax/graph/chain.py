@@ -106,13 +106,14 @@ def forward(explanation: Any) -> Iterator[str]:
     if len(lines[1]) > LISTED:
         yield from (f"  {group.title}: {group.about}" for group in folding.folded(lines[1], 60))
         return
-    rows = []
+    rows, arrays = [], not explanation.is_scalar
     for operation in lines[1]:
         for variable in operation.results:
             formula, value = str(variable.formula), shown(variable.value)
             left = variable.name or str(variable.display)
             text = value if left == formula else f"{formula} = {value}"
-            rows.append((f"  {left} = {text}", operation.step.where()))
+            keeps = f", keeps {operation.kept}" if operation.kept and arrays else ""
+            rows.append((f"  {left} = {text}", operation.step.where() + keeps))
     width = min(72, max((len(text) for text, _ in rows), default=0))
     yield from (f"{text:<{width}}  {place}".rstrip() for text, place in rows)
 

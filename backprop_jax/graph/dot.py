@@ -18,10 +18,13 @@ digraph backward {
 """
 
 
-def text(explanation: Any) -> str:
-    """Returns the picture in Graphviz's language."""
+def text(explanation: Any, linked: bool = False) -> str:
+    """Returns the picture in Graphviz's language.
+
+    `linked`: each box of a folded program is a link to where the page lists its steps.
+    """
     whole = len(explanation.operations) <= BOXES // 2
-    lines = drawn(explanation) if whole else drawn_folded(explanation)
+    lines = drawn(explanation) if whole else drawn_folded(explanation, linked)
     head = HEAD % ("LR" if len(explanation.operations) <= WIDE else "TB")
     return head + "".join(f"  {line}\n" for line in lines) + "}\n"
 
@@ -97,7 +100,7 @@ def backward(operand: Variable, operation: Operation, place: int) -> str:
     return ""
 
 
-def drawn_folded(explanation: Any) -> list[str]:
+def drawn_folded(explanation: Any, linked: bool) -> list[str]:
     """Returns groups of steps in the place of steps, and arguments in the place of their leaves."""
     found = folding.folded(explanation.operations, BOXES - 10)
     home = {id(o): f"g{i}" for i, group in enumerate(found) for o in group.operations}
@@ -107,8 +110,9 @@ def drawn_folded(explanation: Any) -> list[str]:
         flow = f"grad |{arriving:.3g}| in, |{leaving:.3g}| out"
         trips = [part for part in group.path[:-2] if " trip " in part]
         label = quoted("\n".join([*trips, *group.path[-2:], group.about, flow]))
-        tip = quoted(group.operations[0].step.where())
-        lines.append(f"g{i} [shape=box, fillcolor={quoted(FOLDED)}, label={label}, tooltip={tip}];")
+        tip = "tooltip=" + quoted(group.operations[0].step.where())
+        tip += f', URL="#g{i}"' if linked else ""
+        lines.append(f"g{i} [shape=box, fillcolor={quoted(FOLDED)}, label={label}, {tip}];")
     arguments: dict[str, list[Variable]] = {}
     for variable in explanation.operands:
         arguments.setdefault(variable.name.partition("[")[0], []).append(variable)

@@ -16,6 +16,8 @@ details { margin: 4px 0 4px 12px; } summary { cursor: pointer; }
 .where { color: #6b7280; }
 """
 
+COLUMNS = ("value", "is", "cotangent", "kept for the way back", "written at")
+
 
 def html(explanation: Any, alone: bool = True) -> str:
     """Returns the page: the picture if Graphviz is there, the steps to unfold, and the text.
@@ -38,7 +40,7 @@ def html(explanation: Any, alone: bool = True) -> str:
 def picture(explanation: Any) -> str:
     """Returns the picture, or how to get it."""
     try:
-        drawn = drawing.draw(dot.text(explanation), "svg").decode()
+        drawn = drawing.draw(dot.text(explanation, linked=True), "svg").decode()
     except ImportError as error:
         return f'<p class="where">{escaped(str(error))}</p>'
     return f'<div class="picture">{drawn[drawn.index("<svg") :]}</div>'
@@ -51,15 +53,16 @@ def steps(explanation: Any) -> list[str]:
         return [rows(operations)]
     return [
         f"<details><summary>{escaped(group.title)}: {escaped(group.about)}; "
-        f"{escaped(group.told)}</summary>\n{rows(group.operations)}\n</details>"
-        for group in folding.folded(operations, dot.BOXES - 10)
+        # A box of the picture links here, which opens what is folded.
+        f'{escaped(group.told)}</summary>\n<a id="g{i}"></a>{rows(group.operations)}\n</details>'
+        for i, group in enumerate(folding.folded(operations, dot.BOXES - 10))
     ]
 
 
 def rows(operations: Any) -> str:
     """Returns a table with a line for each value."""
-    head = "<tr><th>value</th><th>is</th><th>cotangent</th><th>written at</th></tr>"
-    return f"<table>{head}\n" + "\n".join(map(row, operations)) + "\n</table>"
+    head = "".join(f"<th>{title}</th>" for title in COLUMNS)
+    return f"<table><tr>{head}</tr>\n" + "\n".join(map(row, operations)) + "\n</table>"
 
 
 def row(operation: Operation) -> str:
@@ -70,7 +73,7 @@ def row(operation: Operation) -> str:
         gradient = shown(variable.cotangent)
         if len(variable.shares) > 1:
             gradient += " = " + " + ".join(shown(s.value) for s in variable.shares)
-        cells = [made, shown(variable.value), gradient]
+        cells = [made, shown(variable.value), gradient, operation.kept]
         cells = "".join(f"<td>{escaped(cell)}</td>" for cell in cells)
         place = escaped(operation.step.where())
         lines.append(f'<tr>{cells}<td class="where">{place}</td></tr>')

@@ -98,6 +98,20 @@ class Operation:
         """Of the function with a rule of its own, or of the primitive."""
         return self.step.name or str(self.step.primitive)
 
+    @property
+    def kept(self) -> str:
+        """What its rule asks to keep for the way back, and the bytes of it: `x, z: 96 bytes`."""
+        kept = self.step.node.kept
+        arrays = [x for x in jax.tree.leaves(kept) if hasattr(x, "nbytes")]
+        if not arrays:
+            return ""
+        names = ", ".join(NAMES.get(str(n), str(n)) for n in kept) if type(kept) is dict else self.name
+        return f"{names}: {sum(x.nbytes for x in arrays)} bytes"
+
+
+#: What a rule calls what it reads, in words.
+NAMES = {"x": "operand 0", "y": "operand 1", "w": "operand 2", "z": "the result", "i": "indices"}
+
 
 def shown(x: Any) -> str:
     """Returns a number, or of an array the type, least, mean and largest element, and norm."""

@@ -149,6 +149,8 @@ def test_arrays_are_summed_up():
     expected = jax.grad(mlp)(P, jnp.ones((2, 3)))
     np.testing.assert_allclose(found["p['w']"].cotangent, expected["w"], rtol=1e-5)
     assert "dot_general(x, p['w'])" in str(found)
+    assert h.operation.kept == "the result: 32 bytes"
+    assert "keeps the result: 32 bytes" in str(found)
     with pytest.raises(ValueError, match="is of arrays"):
         found.paths("p['w']")
 
