@@ -27,6 +27,7 @@ from backprop_jax.engine.sweep import sweep
 from backprop_jax.meshes import filled, of_cotangents
 from backprop_jax.pullbacks import VJP, flags
 from backprop_jax.swaps import Rules, held, reading_of
+from backprop_jax.taps.alarm import OnNonfinite, Question, check_on_nonfinite, watched
 from backprop_jax.taps.hooks import Hooks, hooked
 
 
@@ -42,6 +43,7 @@ def grad(
     remat: Remat = None,
     rules: Rules | None = None,
     hooks: Hooks | None = None,
+    on_nonfinite: OnNonfinite = None,
 ) -> Callable:
     """Returns a function that computes the gradient of `fun`, as `jax.grad` does.
 
@@ -64,6 +66,10 @@ def grad(
       hooks: selector → a function that takes a cotangent on its way back and returns another in its
         place (clipped, scaled, reversed), or None, having looked at it. A selector names values
         inside of `fun`, see `value_grad_and_cotangents`; then, too, `fun` is traced.
+      on_nonfinite: what to do when the result or the gradient is not finite, once for each compiled
+        program: "explain", warn of what `find_nonfinite` says; or a function that is given its
+        `Report`. The test is all that it costs until then, within `jax.jit`, too; there a thread
+        tells, and the program goes on.
 
     Returns:
       A function of the same arguments. It returns the gradient, of the argument's structure, shapes
@@ -73,7 +79,7 @@ def grad(
 
     Raises:
       TypeError: the result is not a real scalar, an argument is not real, or it is missing.
-      ValueError: `zero_times_inf` or `remat` is something else.
+      ValueError: `zero_times_inf`, `remat` or `on_nonfinite` is something else.
       WrongRule: one of `rules` is not the derivative, and was not said to be none.
       BudgetTooSmall: there is no way to do with as few bytes as `remat` allows.
       UnknownStep: a selector of `hooks` means nothing in `fun`; it says what there is.
@@ -98,6 +104,7 @@ def grad(
         remat=remat,
         rules=rules,
         hooks=hooks,
+        on_nonfinite=on_nonfinite,
     )
 
     @wraps(fun, "Gradient")
@@ -120,6 +127,7 @@ def value_and_grad(
     remat: Remat = None,
     rules: Rules | None = None,
     hooks: Hooks | None = None,
+    on_nonfinite: OnNonfinite = None,
 ) -> Callable:
     """Returns a function that computes `fun` and its gradient, as `jax.value_and_grad` does.
 
@@ -137,6 +145,7 @@ def value_and_grad(
     """
     wanted = Wanted.of(fun, argnums, argnames)
     check_zero_times_inf(zero_times_inf)
+    check_on_nonfinite(on_nonfinite)
     kept, swapped = rematerialized(hooked(fun, hooks), remat), held(rules)
 
     @wraps(fun, "Value and gradient")
@@ -151,6 +160,11 @@ def value_and_grad(
             check_scalar(value)
             check_result("grad", value, holomorphic)
             gradients = pullback(one(value))
+        if on_nonfinite is not None:
+            options = {"has_aux": has_aux, "zero_times_inf": zero_times_inf, "rules": rules}
+            again = functools.partial(vjp, **options)
+            ask = functools.partial(Question.of, kept, args, kwargs, wanted, again)
+            watched(on_nonfinite, (value, gradients), ask)
         return ((value, *aux) if has_aux else value), wanted.arrange(gradients)
 
     return value_and_gradient_of

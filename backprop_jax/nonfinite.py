@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
-from jax.extend.core import valid_jaxtype
-
 from backprop_jax.api import vjp
-from backprop_jax.arguments import Argnames, Argnums, Wanted, function_name
-from backprop_jax.taps.detector import examine
-from backprop_jax.taps.report import Report, names_of
+from backprop_jax.arguments import Argnames, Argnums, Wanted
+from backprop_jax.taps.alarm import NonFinite as NonFinite
+from backprop_jax.taps.alarm import Question
+from backprop_jax.taps.alarm import wait as wait
+from backprop_jax.taps.report import Report
 
 
 def find_nonfinite(
@@ -44,27 +43,5 @@ def find_nonfinite(
       >>> print(report.births[0].headline)
       infinity born in 'div', on the way back through sqrt
     """
-    wanted = Wanted.of(fun, argnums, argnames)
-    leaves, tree = jax.tree.flatten((args, kwargs))
-    moving = [i for i, leaf in enumerate(leaves) if valid_jaxtype(leaf)]
-
-    def forward(arrays: list) -> tuple:
-        full = list(leaves)
-        for i, x in zip(moving, arrays, strict=True):
-            full[i] = x
-        chosen, run = wanted.partial(fun, *jax.tree.unflatten(tree, full))
-        return vjp(run, *chosen)
-
-    arrays = [leaves[i] for i in moving]
-    chosen, _ = wanted.partial(fun, args, kwargs)
-    names = [*names_of(args, "args"), *names_of(kwargs, "kwargs")]
-    given, reached = [names[i] for i in moving], wanted_names(wanted, chosen, len(args))
-    return examine(forward, arrays, function_name(fun), given, reached)
-
-
-def wanted_names(wanted: Wanted, chosen: tuple, count: int) -> list[str]:
-    """Returns the names of the leaves of the arguments that are differentiated."""
-    places = [*(f"args[{i}]" for i in wanted.positions(count))]
-    places += [f"kwargs[{name!r}]" for name in wanted.names_only()]
-    pairs = zip(places, chosen, strict=True)
-    return [name for place, argument in pairs for name in names_of(argument, place)]
+    question = Question.of(fun, args, kwargs, Wanted.of(fun, argnums, argnames), vjp)
+    return question.answer(question.operands)

@@ -1,7 +1,7 @@
 """Functions that are run from their jaxpr, which is changed first."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -32,20 +32,20 @@ class Arguments(NamedTuple):
         others = tuple((i, x) for i, x in enumerate(leaves) if not valid_jaxtype(x))
         return cls([x for x in leaves if valid_jaxtype(x)], others, tree)
 
-    def call(self, fun: Callable, arrays: tuple) -> Any:
-        """Returns what a function makes of these arguments, with other arrays in their places."""
+    def filled(self, arrays: Sequence) -> tuple[tuple, dict]:
+        """Returns these arguments with other arrays in their places."""
         leaves = list(arrays)
         for i, x in self.others:
             leaves.insert(i, x)
-        args, kwargs = jax.tree.unflatten(self.tree, leaves)
-        return fun(*args, **kwargs)
+        return jax.tree.unflatten(self.tree, leaves)
 
     def stage(self, fun: Callable) -> tuple[Any, Any]:
         """Returns a function as a closed jaxpr of the arrays, and the structure of its results."""
         out_tree: list = []
 
         def flat(*arrays: Any) -> list:
-            results, structure = jax.tree.flatten(self.call(fun, arrays))
+            args, kwargs = self.filled(arrays)
+            results, structure = jax.tree.flatten(fun(*args, **kwargs))
             out_tree[:] = [structure]
             return results
 
