@@ -54,8 +54,8 @@ class WrongRule(BackpropError, ValueError):
 
     For example, with a factor too many::
 
-        WrongRule: the rule given for 'my_kernel' is wrong in x: along a random direction
-        its slope is 2.4, it says 4.8 (numbers of both signs).
+        WrongRule: the rule given for 'my_kernel' is wrong in x[0]: its slope is 2.4, it says 4.8
+        (numbers of both signs).
           equation:   my_kernel float32[3]
           written at: model.py:14:28 (log_likelihood)
           to go on:   correct the rule; if it is meant to be no derivative, say check=False.

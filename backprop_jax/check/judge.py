@@ -1,7 +1,6 @@
 """Is a rule the derivative? It is put to the test at random operands, against measured slopes."""
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,7 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import eval_context
 
-from backprop_jax.engine.cotangents import is_differentiable
+from backprop_jax.check.gradients.engines import Engine
+from backprop_jax.check.gradients.examine import Allowed, Examination
+from backprop_jax.check.gradients.findings import GradsReport
+from backprop_jax.check.gradients.guilty import blame
+from backprop_jax.check.gradients.sides import Side
+from backprop_jax.check.numerical.vectors import Moving
+from backprop_jax.engine.cotangents import instantiate, is_differentiable
 from backprop_jax.engine.reading import Reading
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.proofs import CannotTell, judges
@@ -26,98 +31,54 @@ DOMAINS: dict[str, Callable] = {
 NAMES = ("x", "y", "w")
 
 
-#: Part of a slope that may be missing before a rule is wrong, beyond what measuring leaves open.
-RTOL = 1e-6
-
-
 def judge(run: Callable, reading: Reading, avals: Sequence) -> str:
     """Returns what is wrong with the rule by which `run` is read, "" if nothing is.
 
-    Operands are drawn from several domains, in double precision if `run` takes it. For each
-    operand, and random directions v of it and g of the results, the slope is measured:
-
-        ⟨g, (run(x + h v) - run(x - h v)) / (2 h)⟩ = ⟨gradient, v⟩
+    Operands are drawn from one domain after the other, in double precision if `run` takes it, until
+    there is one where its slopes can be measured; there the rule is examined as by `check_grads`.
 
     Raises:
-      CannotTell: it cannot be run on operands of these types, or has no finite slope.
+      CannotTell: it cannot be run on operands of these types, or has no slope that can be measured.
     """
-    told = 0
     with alone():
         for domain, draw in DOMAINS.items():
             rng = np.random.default_rng(0)
             operands = widened(run, [drawn(rng, draw, aval) for aval in avals])
-            verdict = judged(run, reading, operands, rng)
-            if verdict:
-                return f"{verdict} ({domain})"
-            told += verdict is not None
-    if not told:
-        raise CannotTell("no numbers were found at which its result has a slope")
-    return ""
+            report = examined(run, reading, operands, rng)
+            if report.wrong:
+                (wrong,) = report.wrong
+                ours, *_, measured = wrong.said.values()
+                both = f"its slope is {measured:.6g}, it says {ours:.6g}"
+                return f"in {wrong.where}: {both} ({domain})"
+            if report.ok:
+                return ""
+    raise CannotTell("no numbers were found at which its result has a slope")
 
 
-def judged(run: Callable, reading: Reading, operands: list, rng: Any) -> str | None:
-    """Returns what is wrong at these operands, "" if nothing is, None if there is no slope."""
+def examined(run: Callable, reading: Reading, operands: Sequence, rng: Any) -> GradsReport:
+    """Returns what is found of the derivative that `run` has if it is read this way."""
 
-    def moving(*operands: Any) -> list:
-        return [z for z in jax.tree.leaves(run(*operands)) if can_move(z)]
+    def vjp(fun: Callable, *point: Any) -> tuple:
+        values, pullback = sweep(fun, point, [True] * len(point), reading)
+        avals = list(map(jax.typeof, point))
+        return values, lambda cotangents: instantiate(pullback(cotangents), avals)
 
-    results, active = moving(*operands), [can_move(x) for x in operands]
-    if not results or not any(active):
-        return ""
-    g = [like(rng, z) for z in results]
-    told = None
-    gradients = None
-    for i, x in enumerate(operands):
-        if not active[i] or not x.size:
-            continue
-        v = like(rng, x)
-        at = functools.partial(measured, moving, operands, i, v, g)
-        slope, bar, scale = measure(at, x, results)
-        if not np.isfinite(slope) or bar > 0.01 * scale:
-            continue
-        if gradients is None:
-            gradients = sweep(moving, operands, active, reading)[1](g)
-        gradient = gradients[i]
-        ours = 0.0 if gradient is None else float(jnp.sum(gradient * v).real)
-        told = ""
-        if not abs(ours - slope) <= 3 * bar + RTOL * scale:
-            name = NAMES[i] if i < len(NAMES) else f"operand {i + 1}"
-            return (
-                f"in {name}: along a random direction its slope is {slope:.6g}, it says {ours:.6g}"
-            )
-    return told
-
-
-def measure(
-    at: Callable[[float], tuple[float, float]], x: Any, results: Sequence
-) -> tuple[float, float, float]:
-    """Returns a slope, how far off it may be, and how large its terms are.
-
-    Args:
-      at: the value a step along the direction.
-      x: the operand that moves: how far a step goes.
-      results: their precision is that of the values.
-    """
-    eps = max(float(jnp.finfo(z.dtype).eps) for z in (x, *results))
-    h = eps ** (1 / 3)
-    (near, size), (far, _) = (difference(at, step) for step in (h, 2 * h))
-    return near, abs(far - near) + 8 * eps * size / h, max(abs(near), size)
-
-
-def difference(at: Callable[[float], tuple[float, float]], h: float) -> tuple[float, float]:
-    """Returns the central difference of steps of this length, and how large its terms are."""
-    (ahead, size), (behind, _) = at(h), at(-h)
-    return (ahead - behind) / (2 * h), size
-
-
-def measured(
-    moving: Callable, operands: list, i: int, v: Any, g: list, step: float
-) -> tuple[float, float]:
-    """Returns ⟨g, run⟩ a step along v of operand i, and how large its terms are."""
-    x = operands[i]
-    moved = [*operands[:i], x + jnp.asarray(step, x.dtype) * v, *operands[i + 1 :]]
-    terms = [np.asarray(h * z) for h, z in zip(g, moving(*moved), strict=True)]
-    return sum(float(t.sum().real) for t in terms), sum(float(abs(t).sum()) for t in terms)
+    names = [NAMES[i] if i < len(NAMES) else f"operand {i + 1}" for i in range(len(operands))]
+    engine = Engine("the rule", vjp)
+    report = GradsReport("the primitive", engine.name)
+    with np.errstate(all="ignore"):  # steps may leave the domain; that is dealt with
+        side = Side.of(Moving.of(run, operands, names), engine)
+        finite = all(np.isfinite(z).all() for z in (side.x, side.y))
+        if not finite:  # not judged
+            report.questions = report.unjudged = 1
+            return report
+        exam = Examination(side, ("rev",), Allowed(), report, rng)
+        for answer in exam.answers():
+            if (wrong := blame(answer, exam, 1)) is not None:
+                report.wrong.append(wrong)
+                break
+            report.unjudged += 1
+    return report
 
 
 def widened(run: Callable, operands: list) -> list:
@@ -145,11 +106,6 @@ def drawn(rng: Any, draw: Callable, aval: Any) -> Any:
     if jnp.issubdtype(aval.dtype, jnp.complexfloating):
         values = values + 1j * draw(rng, aval.shape)
     return jnp.asarray(values, aval.dtype)
-
-
-def like(rng: Any, x: Any) -> Any:
-    """Returns a random direction for an array."""
-    return drawn(rng, DOMAINS["numbers of both signs"], jax.typeof(x))
 
 
 def can_move(x: Any) -> bool:

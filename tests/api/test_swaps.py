@@ -219,9 +219,7 @@ def test_a_rule_that_is_wrong_is_an_error():
         with pytest.raises(WrongRule) as error:
             bp.grad(wrap(wave), rules=wrong)(X)
         what, equation, where, fix = str(error.value).splitlines()
-        assert what.startswith(
-            "the rule given for 'sin' is wrong in x: along a random direction its slope is "
-        )
+        assert what.startswith("the rule given for 'sin' is wrong in x[")
         assert equation == "  equation:   sin float32[3]"
         here = pathlib.Path(__file__).name
         assert where.startswith("  written at: ") and f"{here}:{line}:" in where
