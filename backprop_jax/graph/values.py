@@ -105,8 +105,8 @@ class Operation:
         arrays = [x for x in jax.tree.leaves(kept) if hasattr(x, "nbytes")]
         if not arrays:
             return ""
-        names = ", ".join(NAMES.get(str(n), str(n)) for n in kept) if type(kept) is dict else self.name
-        return f"{names}: {sum(x.nbytes for x in arrays)} bytes"
+        read = [NAMES.get(str(n), str(n)) for n in kept] if type(kept) is dict else [self.name]
+        return f"{', '.join(read)}: {sum(x.nbytes for x in arrays)} bytes"
 
 
 #: What a rule calls what it reads, in words.

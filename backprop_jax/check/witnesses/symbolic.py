@@ -1,4 +1,4 @@
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportOperatorIssue=false
 """The function as an expression, differentiated by sympy."""
 
 import contextlib
