@@ -194,6 +194,49 @@ def test_tolerances_are_those_of_the_user():
     assert passes(bp.check_grads, *args, modes="rev", atol=0.1)
 
 
+def of_dtype(*dtypes):
+    """Returns the sine of arrays of these dtypes, which refuses others."""
+
+    def sine(x):
+        assert x.dtype in dtypes, f"no {x.dtype}"
+        return jnp.sin(x)
+
+    return sine
+
+
+def test_a_function_that_refuses_float64_is_judged_in_float32():
+    x = normal(20, dtype="bfloat16")
+    report = bp.check_grads(of_dtype(jnp.bfloat16, jnp.float32), (x,))
+    assert report.notes == ["not judged in float64: it fails there: no float64"]
+    assert report.unjudged < 0.2 * report.questions
+
+
+def test_a_derivative_that_refuses_float64_is_judged_in_float32():
+    @jax.custom_vjp
+    def sine(x):
+        return jnp.sin(x)
+
+    factor = jnp.float32(1.01)
+
+    def backward(x, g):
+        return ((g * jnp.cos(x) * factor).astype(jnp.float32),)
+
+    sine.defvjp(lambda x: (jnp.sin(x), x), backward)
+    with pytest.raises(AssertionError, match=r"extrapolated, in float32(.|\n)*note: not judged in"):
+        bp.check_grads(sine, (normal(5),), modes="rev")
+
+
+def test_what_nothing_tells_is_not_passed():
+    with pytest.raises(AssertionError, match=r"NOT JUDGED(.|\n)*no float32\n  to go on:   operands"):
+        bp.check_grads(of_dtype(jnp.bfloat16), (jnp.bfloat16(0.5),))
+
+
+@pytest.mark.parametrize("mode", ["fwd", "rev", "lin"])
+def test_who_is_judged(mode):
+    report = bp.check_grads(jnp.sin, (0.5,), modes=mode, engine=jax)
+    assert (report.engine, report.verdict) == ("jax", "ok")
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -129,7 +129,7 @@ def _orders(
     exam = Examination(side, modes, allowed, report, rng, first)
     answers = {}
     for answer in exam.answers():  # Of each mode and precision one is told.
-        answers.setdefault((answer.mode, answer.side.wide), answer)
+        answers.setdefault((answer.mode, bool(answer.side.wide)), answer)
     seen = set()
     for (mode, _), answer in sorted(answers.items(), key=lambda item: not item[0][1]):
         if mode in seen:

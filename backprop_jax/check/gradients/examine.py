@@ -77,9 +77,16 @@ class Examination:
     first: int | None = None
 
     def __post_init__(self) -> None:
-        self.base, self.digits = finest(self.narrow, self.report.note)
+        self.base, self.digits = finest(self.narrow, self.report.note, self._try_out)
         self.relative = self.allowed.relative(self.digits)
         self.fine = 6 if self.digits > 20 else 2
+
+    def _try_out(self, side: Side) -> None:
+        """Asks a side for its derivatives, to see whether it has them."""
+        if "rev" in self.modes:
+            side.pull([np.zeros(side.y.size)])
+        if "fwd" in self.modes:
+            side.push(np.zeros(side.x.size))
 
     def answers(self) -> Iterator[Answer]:
         """Yields the answers that are wrong."""

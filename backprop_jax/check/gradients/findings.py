@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from backprop_jax.errors import message
+
 
 @dataclass(frozen=True)
 class Wrong:
@@ -130,6 +132,11 @@ class GradsReport:
         head = f"{self.verdict}: {self.engine} on '{self.name}'"
         if self.broken:
             return f"{head}: {self.broken}"
+        if self.verdict == "NOT JUDGED":
+            to_go_on = "operands in float64, others next to these, or a longer step, eps=0.25."
+            lines = [f"{head}: the error bar of each slope is too long to tell right from wrong."]
+            lines += [f"  note: {note}" for note in self.notes]
+            return message("\n".join(lines), to_go_on=to_go_on)
         if not self.wrong:
             return (
                 f"{head}: {self.questions - self.unjudged} of {self.questions} answers judged, the "

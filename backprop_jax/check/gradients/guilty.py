@@ -123,7 +123,7 @@ def _title(engine: Engine, side: Side, reverse: bool) -> str:
     name = engine.name
     if name == "jax":
         name += (".grad" if side.y.size == 1 else ".vjp") if reverse else ".jvp"
-    return f"{name}, float64" if side.wide else name
+    return f"{name}, {side.wide}" if side.wide else name
 
 
 def _spell(index: tuple[int, ...]) -> str:
@@ -131,7 +131,7 @@ def _spell(index: tuple[int, ...]) -> str:
 
 
 def _precision(digits: int) -> str:
-    return "float64" if digits == 52 else f"{digits} binary digits"
+    return {52: "float64", 23: "float32"}.get(digits, f"{digits} binary digits")
 
 
 def _of(base: Side, place: int | None, c: Vector) -> str:

@@ -28,14 +28,14 @@ class Side:
       engine: who differentiates it.
       point: the operands, in this precision.
       space: what the operands are points of.
-      wide: the operands were cast up, and x64 is enabled while anything runs.
+      wide: the dtype that the operands were cast up to; empty: they are as the user has them.
     """
 
     moving: Moving
     engine: Engine
     point: tuple[Any, ...]
     space: Space
-    wide: bool = False
+    wide: str = ""
 
     @classmethod
     def of(cls, moving: Moving, engine: Engine) -> "Side":
@@ -43,16 +43,17 @@ class Side:
         point = tuple(moving.point)
         return cls(moving, engine, point, Space.of(point, moving.paths))
 
-    def widened(self) -> "Side":
-        """Returns the same in float64."""
+    def widened(self, to: str) -> "Side":
+        """Returns the same in float64, or in float32."""
+        if to == "float32":
+            return replace(self, point=tuple(leaf.astype(to) for leaf in self.point), wide=to)
         with jax.enable_x64(True):
-            point = tuple(widen(leaf) for leaf in self.point)
-        return replace(self, point=point, wide=True)
+            return replace(self, point=tuple(widen(leaf) for leaf in self.point), wide=to)
 
     @contextlib.contextmanager
     def precision(self) -> Iterator[None]:
         """Runs what is within in this precision."""
-        with jax.enable_x64(True) if self.wide else contextlib.nullcontext():
+        with jax.enable_x64(True) if self.wide == "float64" else contextlib.nullcontext():
             yield
 
     @property
@@ -192,29 +193,38 @@ def check_types(
         raise Mismatch(f"{path}: the {what} must be {types[0]}; got {types[1]}")
 
 
-def finest(narrow: Side, note: Callable[[str], None]) -> tuple[Side, int]:
+def finest(
+    narrow: Side, note: Callable[[str], None], try_out: Callable[[Side], Any]
+) -> tuple[Side, int]:
     """Returns the side that slopes are measured on, and the digits it has: float64, if that works.
+
+    Next to that comes float32, where the user's dtype is shorter.
 
     Args:
       narrow: the function in the user's precision.
       note: told why float64 does not serve, if it does not.
+      try_out: asks a side for all that is wanted of it.
     """
     own, y = narrow.digits(), narrow.y
     if all(leaf.dtype in (np.float64, np.complex128) for leaf in narrow.point):
         if own < 52:
             note("the function rounds to less than float64 on its way")
         return narrow, own
-    wide = narrow.widened()
-    try:
-        same = same_function(y, wide.y, min(digits(leaf.dtype) for leaf in narrow.point))
-    except Exception as error:  # Anything the user's function raises.
-        reason = (str(error).splitlines() or [""])[0][:80]
-        note(f"not judged in float64: the function fails there: {reason}")
-        return narrow, own
-    if not same:
-        note("not judged in float64: the function's value is another one there")
-        return narrow, own
-    return wide, wide.digits()
+    shortest = min(digits(leaf.dtype) for leaf in narrow.point)
+    lengths = {bits(leaf.dtype) for leaf in narrow.point}
+    for dtype in ("float64", "float32") if lengths == {16} else ("float64",):
+        side = narrow.widened(dtype)
+        try:
+            same = same_function(y, side.y, shortest)
+            try_out(side)
+        except Exception as error:  # Anything the user's function, or its derivative, raises.
+            reason = (str(error).splitlines() or [""])[0][:80]
+            note(f"not judged in {dtype}: it fails there: {reason}")
+            continue
+        if same:
+            return side, side.digits()
+        note(f"not judged in {dtype}: the function's value is another one there")
+    return narrow, own
 
 
 def same_function(narrow: Vector, wide: Vector, digits: int) -> bool:

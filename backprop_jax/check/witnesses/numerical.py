@@ -95,7 +95,9 @@ def complex_step(question: Question) -> Witness:
             return np.asarray(value).reshape(-1)
 
     y = side.y
-    if not np.allclose(np.real(f(side.x, sizes(side.x), 2.0**-60)), y, rtol=2.0**-40, atol=0.0):
+    if not np.allclose(
+        np.real(f(side.x, sizes(side.x), 2.0**-60)), y, rtol=2.0**-40, atol=2.0**-40
+    ):
         raise DoesNotApply("its value for complex operands is another one: a branch cut")
 
     def measure(x: Vector, v: Vector) -> tuple[Vector, Vector]:
@@ -160,7 +162,7 @@ def _side(question: Question) -> tuple[Side, int, tuple[str, ...]]:
     paths = [path for path, leaf in question.leaves.items() if is_inexact(leaf)]
     moving = Moving(run, moving.tree, moving.leaves, moving.active, tuple(paths))
     notes: list[str] = []
-    side, digits = finest(Side.of(moving, OURS), notes.append)
+    side, digits = finest(Side.of(moving, OURS), notes.append, lambda side: None)
     if not side.x.size:
         raise DoesNotApply("there is nothing to move")
     return side, digits, tuple(note.replace("judged", "measured") for note in notes)
