@@ -24,6 +24,7 @@ ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 CURVES = "curves.png"
+NONFINITE = "nonfinite.txt"
 CHECKPOINTS = "checkpoints"
 RUNS = Path("runs")
 LOCK = ".lock"

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 import backprop_jax
 from backprop_jax.runner.schema import EngineName, Gradient
+from backprop_jax.taps.report import Report
 
 Engine = Callable[..., Callable[..., Any]]
 
@@ -22,10 +23,17 @@ ENGINES: Mapping[EngineName, Engine] = {
 }
 
 
-def engine_of(gradient: Gradient) -> Engine:
-    """Returns who computes the gradients of a run, with its options."""
+def engine_of(gradient: Gradient, tell: Callable[[Report], Any] | None = None) -> Engine:
+    """Returns who computes the gradients of a run, with its options.
+
+    `tell` is given a report of what is not finite, if the run asks for one.
+    """
     engine = ENGINES[gradient.engine]
-    return engine if gradient.remat is None else functools.partial(engine, remat=gradient.remat)
+    options: dict[str, Any] = {"remat": gradient.remat, "on_nonfinite": tell}
+    if gradient.on_nonfinite is None:
+        del options["on_nonfinite"]
+    given = {name: option for name, option in options.items() if option is not None}
+    return functools.partial(engine, **given) if given else engine
 
 
 def difference(ours: Any, theirs: Any) -> dict[str, Float[Array, " leaves"]]:

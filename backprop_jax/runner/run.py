@@ -1,5 +1,6 @@
 """One run, from a YAML file to a folder of results; and going on with it."""
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
@@ -30,6 +31,8 @@ from backprop_jax.runner.training import (
     start,
     train,
 )
+from backprop_jax.taps.alarm import wait
+from backprop_jax.taps.report import Report
 
 COMPLETED, WRONG, INTERRUPTED, STOPPED = 0, 1, 130, 143
 
@@ -135,7 +138,7 @@ def _train(
                 show(figures)
 
             keep = Keeper(folder, plan.config.checkpoint, lines, facts)
-            train(plan, task, begun, record, keep, stop)
+            train(plan, task, begun, record, keep, stop, functools.partial(_explain, folder))
         status = "completed"
     except NonFiniteLoss as error:
         status, why = "nonfinite", str(error)
@@ -147,6 +150,9 @@ def _train(
         why = f"{type(error).__name__}: {error}"
         raise
     finally:
+        wait()
+        if status == "nonfinite" and (folder / run_folder.NONFINITE).exists():
+            why += f"; see {run_folder.NONFINITE}"
         summary = run_folder.summarize(records, status, why) | {"resumed": facts["resumed"]}
         # On a full disk these fail as well; the first error is the one to be told.
         with suppress(CannotWrite) if status == "failed" else nullcontext():
@@ -154,6 +160,11 @@ def _train(
             title = f"{Path(plan.document.name).stem}: {_chosen(plan)}"
             draw(records, title, folder / run_folder.CURVES)
     return summary
+
+
+def _explain(folder: Path, report: Report) -> None:
+    """Writes down where a gradient stopped being finite."""
+    run_folder.write(folder / run_folder.NONFINITE, f"{report}\n")
 
 
 def _chosen(plan: Plan) -> str:

@@ -78,11 +78,15 @@ class Gradient:
     check_every: Annotated[int, Ge(0)] = 0
     """Steps between two comparisons of the engines, from the first step on; 0 for none."""
 
+    on_nonfinite: Literal["explain"] | None = None
+    """`explain` writes where the first infinity or NaN was born into nonfinite.txt."""
+
     @model_validator(mode="after")
     def is_ours(self) -> Self:
         """Checks that nothing is asked of jax.grad that it has not."""
-        if self.remat is not None and self.engine == "jax":
-            raise ValueError("remat is an option of the engine backprop_jax; jax has none")
+        for name in ("remat", "on_nonfinite"):
+            if getattr(self, name) is not None and self.engine == "jax":
+                raise ValueError(f"{name} is an option of the engine backprop_jax; jax has none")
         return self
 
 

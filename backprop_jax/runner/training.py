@@ -17,6 +17,7 @@ from backprop_jax.runner.document import hint, raise_problems
 from backprop_jax.runner.gradients import ENGINES, Engine, difference, engine_of, worst
 from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.task import Rows, Task, batches, check_contract, take
+from backprop_jax.taps.report import Report
 
 Record = dict[str, Any]
 """One line of metrics.jsonl: `kind` (compile, train, test, gradient_check), `step`, and figures."""
@@ -138,6 +139,7 @@ def train(
     record: Callable[[Record], None],
     keep: Keep | None = None,
     stop: Callable[[], str | None] = lambda: None,
+    tell: Callable[[Report], Any] | None = None,
 ) -> None:
     """Trains to the end, handing over a record of everything worth a line. Uses up the state.
 
@@ -148,6 +150,7 @@ def train(
       record: takes each record.
       keep: is given the progress that can be gone on from.
       stop: asked after each step; a text ends the run and says why.
+      tell: is given a report when a gradient is not finite, if the run asks for one.
 
     Raises:
       NonFiniteLoss: at the first loss that is not finite, after the records up to it.
@@ -158,7 +161,8 @@ def train(
     first = int(state.step)
     if first >= task.steps:
         return
-    step = _compiled(make_step(engine_of(gradient), task.loss, plan.optimizer), state, task, record)
+    engine = engine_of(gradient, tell)
+    step = _compiled(make_step(engine, task.loss, plan.optimizer), state, task, record)
     ours = engine_of(dataclasses.replace(gradient, engine="backprop_jax"))
     check, metrics = make_check(task.loss, ours), jax.jit(task.metrics)
     began = time.perf_counter() - before

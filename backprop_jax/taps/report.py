@@ -187,6 +187,8 @@ def advice(step: Step, way: str, derivative_of: Sequence[str], operands: Sequenc
     """Returns what usually helps."""
     names, table = ((step.primitive,), ADVICE) if way != "back" else (derivative_of, ADVICE_BACK)
     dtype = step.equation.outvars[0].aval.dtype
+    if way != "back" and step.primitive in ("pow", "integer_pow") and abs(operands[0].here) > 1:
+        return OVERFLOW.format(dtype=dtype)
     for pattern, text in table:
         if any(re.fullmatch(pattern, name) for name in names):
             return text.format(dtype=dtype)

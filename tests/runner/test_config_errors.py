@@ -250,7 +250,12 @@ def test_a_recipe_is_filled_in_with_defaults(folder):
             "log_every": 50,
             "eval_every": 200,
         },
-        "gradient": {"engine": "backprop_jax", "remat": None, "check_every": 0},
+        "gradient": {
+            "engine": "backprop_jax",
+            "remat": None,
+            "check_every": 0,
+            "on_nonfinite": None,
+        },
         "checkpoint": {
             "every": 1000,
             "minutes": 5.0,

@@ -166,6 +166,18 @@ def test_a_loss_that_is_not_finite_stops_the_run(cli, folder):
     assert "to go on:   lower optimizer.learning_rate (now 10000), or try" in result.out
 
 
+def test_where_it_stopped_being_finite_is_explained(cli, folder):
+    rate = "optimizer.learning_rate=1e4"
+    result = cli("run", "line.yaml", "--out", "out", rate, "gradient.on_nonfinite=explain")
+    text = (folder / "out" / "nonfinite.txt").read_text()
+    assert text.startswith("loss: infinity born in ")
+    assert "written at:  line.py:" in text and "in the end:  reached the result" in text
+    assert "numbers outgrow float32" in text
+    assert "; see nonfinite.txt" in result.out
+    cli("run", "line.yaml", "--out", "fine", "gradient.on_nonfinite=explain")
+    assert sorted(file.name for file in (folder / "fine").iterdir()) == FILES
+
+
 def test_the_step_that_was_not_finite_does_not_depend_on_the_lines(cli, folder):
     steps = set()
     for every in (1, 3, 4, 20):
