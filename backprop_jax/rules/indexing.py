@@ -24,8 +24,9 @@ from backprop_jax.rules.parts import zeros_of
 
 
 def write_back(g: Any, x: Any, i: tuple) -> Any:
-    """Returns g where the slice was."""
-    return parts.of_window(g, x, i, lambda: lax.dynamic_update_slice(zeros_of(x), g, i))
+    """Returns g where the slice was. A user's rule may have made it of a wider dtype than x."""
+    zeros = x.update(dtype=g.dtype)
+    return parts.of_window(g, x, i, lambda: lax.dynamic_update_slice(zeros_of(zeros), g, i))
 
 
 linear(lax.dynamic_slice_p, write_back)
@@ -57,7 +58,8 @@ def add_where_read(
     options = {"indices_are_sorted": indices_are_sorted, "unique_indices": unique_indices}
 
     def alone() -> Any:
-        return lax.scatter_add(zeros_of(x), i[0], g, places, mode=mode, **options)
+        zeros = zeros_of(x.update(dtype=g.dtype))
+        return lax.scatter_add(zeros, i[0], g, places, mode=mode, **options)
 
     return parts.of_indices(g, x, i[0], places, mode, alone)
 

@@ -62,7 +62,7 @@ def zeros_of(x: Any) -> Any:
 
 def part(read: Read) -> Any:
     """Returns the cotangent of an array of which this was read, to be joined with others."""
-    if not read.x.sharding.mesh.empty or not read.g.size:
+    if not read.x.sharding.mesh.empty or not read.g.size or read.g.dtype != read.x.dtype:
         return read.alone()  # where it lives, or varies, is more than a scatter says
     return ct.Part(read, read.alone, together)
 

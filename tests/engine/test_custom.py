@@ -324,3 +324,28 @@ def test_what_is_made_of_bits_has_a_derivative():
     np.testing.assert_allclose(bp.grad(both)(x), jax.grad(both)(x), rtol=1e-6)
     np.testing.assert_allclose(jax.jit(bp.grad(both))(x), jax.grad(both)(x), rtol=1e-6)
     np.testing.assert_allclose(bp.hessian(both)(x), jax.hessian(both)(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("function", [jax.scipy.special.xlogy, jax.scipy.special.xlog1py])
+def test_a_value_beside_its_gradient_has_the_rule_of_its_function(function):
+    """It is not what the function is made of: that chooses 0 at 0, and has no derivative there."""
+    value = lambda x: bp.vjp(function, x, 3.0)[0]  # noqa: E731
+    expected = jax.grad(function)(0.0, 3.0)
+    assert expected > 1
+    np.testing.assert_allclose(bp.grad(value)(0.0), expected, rtol=1e-6)
+    np.testing.assert_allclose(jax.jvp(value, (0.0,), (1.0,))[1], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("part", [lambda x: x[jnp.array([1, 2, 1])], lambda x: x[1:], lambda x: x])
+def test_a_rule_may_give_a_wider_cotangent(part):
+    """As in JAX it stays as wide; here on its way back to where it was read."""
+
+    @jax.custom_vjp
+    def fun(x: Any) -> Any:
+        return x.astype("float32").sum()
+
+    fun.defvjp(lambda x: (fun(x), x.shape), lambda shape, g: (jnp.full(shape, g, "float32"),))
+    x = jnp.ones((5, 2), "bfloat16")
+    ours, theirs = (grad(lambda x: fun(part(x)))(x) for grad in (bp.grad, jax.grad))
+    assert ours.dtype == theirs.dtype
+    np.testing.assert_array_equal(ours, theirs)
