@@ -253,11 +253,20 @@ def trace_joint(jaxpr: Any, active: tuple[bool, ...]) -> tuple[Any, list[bool], 
 
 
 def unchanging(jaxpr: Any, fixed: Sequence) -> list:
-    """Returns the computed values that depend on the fixed operands alone and that others read."""
+    """Returns the computed values that depend on the fixed operands alone and that others read.
+
+    What is made of literals alone, as zeros are, is not worth to be kept, if it is not dear.
+    """
     if not fixed:
         return []
     changing = depending_on([v for v in jaxpr.invars if v not in set(fixed)], jaxpr.eqns)
-    still = [e for e in jaxpr.eqns if changing.isdisjoint(e.outvars) and not has_effects(e)]
+    dear_ones = [v for e in jaxpr.eqns if is_dear(e) for v in e.outvars]
+    worth = depending_on([*fixed, *jaxpr.constvars, *dear_ones], jaxpr.eqns)
+    still = [
+        e
+        for e in jaxpr.eqns
+        if changing.isdisjoint(e.outvars) and worth.issuperset(e.outvars) and not has_effects(e)
+    ]
     made = {v for e in still for v in e.outvars}
     read = {v for e in jaxpr.eqns if e not in still for v in variables(e.invars)}
     return [v for e in still for v in e.outvars if v in read | set(variables(jaxpr.outvars)) & made]

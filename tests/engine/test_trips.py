@@ -81,6 +81,21 @@ def test_memory_does_not_grow_with_the_number_of_trips():
     assert temporaries(10) == temporaries(100_000)
 
 
+def test_within_another_loop_no_carry_is_kept_on_the_way():
+    """There it would be kept for each trip of the other."""
+
+    def outer(x, n):
+        def trip(x, _):
+            return lax.fori_loop(0, n, lambda _, x: jnp.sin(x) + 0.1 * x, x), None
+
+        return jnp.sum(lax.scan(trip, x, length=100)[0])
+
+    plan = bp.memory_plan(outer, X, np.int32(3))
+    assert plan.bytes < 2 * 100 * X.nbytes
+    expected = jax.grad(lambda x: outer(x, 3))(X)
+    np.testing.assert_allclose(jax.jit(bp.grad(outer))(X, 3), expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("counted", [True, False])
 def test_a_sum_over_all_places_is_made_once(counted):
     """A trip adds to an array; the step's gradient is summed after the last one."""
