@@ -41,6 +41,8 @@ DIRECTIONS = 2
 SLIGHT = {True: 1e-7, False: 2e-2}
 #: How often the dice of rounding are thrown again.
 THROWS = 6
+#: An odd number that spreads what bits differ over all places.
+MIXING = 0x9E3779B97F4A7C15
 
 #: Whose derivative is agreed upon, and no slope in their operands: how they are differentiated.
 BY_AGREEMENT = {
@@ -271,19 +273,15 @@ def said_by(step: Step) -> dict[int, np.ndarray]:
 
 
 def spread(step: Step, directions: dict[int, np.ndarray], said: float) -> float:
-    """Returns how far what the rule says moves with the last digits of what it is told."""
-    generator = np.random.default_rng(0)
+    """Returns how far what the rule says moves with the last digits of what it is told.
 
-    def nudged(x: Any) -> Any:
-        if not can_move(x):
-            return x
-        signs = generator.choice([-1.0, 1.0], np.shape(x))
-        return jnp.asarray(as_wide(x) * (1 + 2 * float(jnp.finfo(x.dtype).eps) * signs), x.dtype)
-
+    Equal numbers stay equal: a rule may ask which elements are the largest.
+    """
     farthest = 0.0
-    for _ in range(THROWS):
-        kept = jax.tree.map(nudged, step.node.kept)
-        cotangents = [None if g is None else nudged(g) for g in step.cotangents or ()]
+    for throw in range(THROWS):
+        change = functools.partial(nudged, throw=throw)
+        kept = jax.tree.map(change, step.node.kept)
+        cotangents = [None if g is None else change(g) for g in step.cotangents or ()]
         found = pull(dataclasses.replace(step.node, kept=kept), cotangents)
         parts = (
             np.sum(np.real(as_wide(ct.whole(found[i])) * v))
@@ -292,6 +290,17 @@ def spread(step: Step, directions: dict[int, np.ndarray], said: float) -> float:
         )
         farthest = max(farthest, abs(float(sum(parts)) - said))
     return farthest
+
+
+def nudged(x: Any, throw: int) -> Any:
+    """Returns floats moved by two last digits, up or down as the dice for their value fall."""
+    if not can_move(x):
+        return x
+    wide = as_wide(x)
+    bits = np.ascontiguousarray(wide[..., None]).view(np.uint64)  # two numbers of a complex one
+    dice = (bits * np.uint64(MIXING + 2 * throw)) >> np.uint64(40)
+    signs = 1.0 - 2.0 * (np.bitwise_xor.reduce(dice, -1) & np.uint64(1))
+    return jnp.asarray(wide * (1 + 2 * float(jnp.finfo(x.dtype).eps) * signs), x.dtype)
 
 
 def precision(step: Step) -> float:

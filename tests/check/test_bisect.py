@@ -66,6 +66,21 @@ def test_what_is_wrong_is_said(reason):
     assert "pull at " in guilty.rule
 
 
+def test_a_rule_that_asks_which_element_is_the_largest():
+    largest = jax.custom_vjp(lambda x: jnp.max(x, 0))
+
+    def forward(x: Any) -> tuple:
+        z = jnp.max(x, 0)
+        return z, (x, z)
+
+    def pull(kept: tuple, g: Any) -> tuple:
+        return (jnp.where(kept[0] == kept[1], -g, 0),)
+
+    largest.defvjp(forward, pull)
+    (guilty,) = bp.bisect(lambda x: jnp.sum(largest(x) ** 2), X).guilty
+    assert guilty.reason == "its sign is wrong"
+
+
 def test_a_forward_half_that_differs():
     wrong = owned(scaled, backward(same, same), lambda x, y: 1.1 * scaled(x, y))
     (guilty,) = bp.bisect(lambda x: jnp.sum(wrong(x, jnp.cos(x))), X).guilty
