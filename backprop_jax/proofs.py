@@ -1,6 +1,7 @@
 """Rules that users bring are put to the test where they are met."""
 
 import functools
+import types
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ class Only(NamedTuple):
 
     key: Any
     rule: Any
+
+    on_trial = types.MappingProxyType({})
 
     def of(self, key: Any) -> Any:
         """Returns the rule if it is asked for, or None."""

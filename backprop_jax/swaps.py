@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from jax.extend.core import Primitive, set_current_trace
 
-from backprop_jax.engine.reading import AS_IT_STANDS, Reading, Unproven
+from backprop_jax.engine.reading import AS_IT_STANDS, Reading
 from backprop_jax.engine.registry import Constant, Row, Rule, Structured
 from backprop_jax.errors import BackpropError, here, message
 from backprop_jax.proofs import Only, prove, prove_as
@@ -40,9 +40,11 @@ class Swaps:
 
     Attributes:
       rules: pairs of a primitive, or the line a function is written at, and its rule.
+      checked: which of them are put to the test where they are met.
     """
 
     rules: frozenset[tuple[Any, Any]]
+    checked: frozenset = frozenset()
 
     @functools.cached_property
     def table(self) -> dict:
@@ -53,13 +55,23 @@ class Swaps:
         """Returns the rule of a primitive, or what runs the function of this line, or None."""
         return self.table.get(key)
 
+    @functools.cached_property
+    def on_trial(self) -> dict:
+        """Who puts them to the test."""
+        return dict.fromkeys(self.checked, prove)
+
     def __enter__(self) -> "Swaps":
         outer = in_force.value
-        both = self if outer is None else Swaps(frozenset({**outer.table, **self.table}.items()))
+        both = self if outer is None else outer.with_inner(self)
         context = in_force(both)
         context.__enter__()
         entered.contexts.append(context)
         return self
+
+    def with_inner(self, inner: "Swaps") -> "Swaps":
+        """Returns both; of two rules for the same the inner."""
+        rules = frozenset({**self.table, **inner.table}.items())
+        return Swaps(rules, (self.checked - set(inner.table)) | inner.checked)
 
     def __exit__(self, *exception: Any) -> None:
         entered.contexts.pop().__exit__(*exception)
@@ -103,7 +115,8 @@ def rules(swapped: Rules, *, check: bool = True) -> Swaps:
     """
     if isinstance(swapped, Swaps):
         return swapped
-    return Swaps(frozenset(entry(key, rule, check) for key, rule in swapped.items()))
+    entries = frozenset(entry(key, rule, check) for key, rule in swapped.items())
+    return Swaps(entries, frozenset(key for key, _ in entries) if check else frozenset())
 
 
 def held(swapped: Rules | None) -> AbstractContextManager:
@@ -131,7 +144,7 @@ def entry(key: Any, rule: Any, check: bool) -> tuple[Any, Any]:
             )
         )
     if function is None:
-        return key, Unproven(rule, prove) if check else rule
+        return key, rule
     return line_of(function), Swapped(function, name, rule, check)
 
 

@@ -5,28 +5,11 @@ import contextvars
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from jax.extend.core import Primitive
 
-from backprop_jax.engine.registry import lookup
-
-
-class Unproven(NamedTuple):
-    """A rule that is put to the test where it is met.
-
-    Attributes:
-      rule: the rule itself.
-      prove: (primitive, rule, operands, params) → nothing; it raises if the rule is wrong.
-    """
-
-    rule: Any
-    prove: Callable[[Primitive, Any, Sequence, dict], None]
-
-    @property
-    def kind(self) -> str:
-        """The kind of the rule itself."""
-        return self.rule.kind
+from backprop_jax.engine.registry import lookup, on_trial
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +29,13 @@ class Reading:
 
     def rule(self, primitive: Primitive, operands: Sequence, params: dict) -> Any:
         """Returns the rule of a primitive, or None; these are what it is run on."""
-        rule = None if self.swaps is None else self.swaps.of(primitive)
-        if rule is None and (rule := lookup(primitive)) is None:
+        tried_by, rule = on_trial, None
+        if self.swaps is not None and (rule := self.swaps.of(primitive)) is not None:
+            tried_by = self.swaps.on_trial
+        elif (rule := lookup(primitive)) is None:
             return None
-        if type(rule) is Unproven:
-            rule.prove(primitive, rule.rule, operands, params)
-            rule = rule.rule
+        if primitive in tried_by:
+            tried_by[primitive](primitive, rule, operands, params)
         return self.of(rule)
 
     def swapped(self, fun: Any) -> Any:

@@ -231,7 +231,9 @@ class Constant(NamedTuple):
 
 Rule = Row | Structured | Constant
 
-book: dict[Primitive, Any] = {}
+book: dict[Primitive, Rule] = {}
+#: Rules of users' that are put to the test where they are met, and by whom.
+on_trial: dict[Primitive, Callable[[Primitive, Any, Sequence, dict], None]] = {}
 accesses: dict[Primitive, Callable] = {}
 touching: set[Primitive] = set()
 #: Primitives whose results are kept rather than computed twice; and which of them within a loop.
@@ -245,12 +247,12 @@ always: set[Primitive] = set()
 strangers: dict[str, Callable[[Primitive], Rule | None]] = {}
 
 
-def lookup(primitive: Primitive) -> Any:
+def lookup(primitive: Primitive) -> Rule | None:
     """Returns the rule of a primitive, or None."""
     return book.get(primitive) or strangers.get(primitive.name, book.get)(primitive)
 
 
-def register(primitive: Primitive, rule: Any) -> None:
+def register(primitive: Primitive, rule: Rule) -> None:
     """Adds a rule to the book, which holds one for each primitive.
 
     Raises:

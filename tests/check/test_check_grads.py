@@ -227,7 +227,9 @@ def test_a_derivative_that_refuses_float64_is_judged_in_float32():
 
 
 def test_what_nothing_tells_is_not_passed():
-    with pytest.raises(AssertionError, match=r"NOT JUDGED(.|\n)*no float32\n  to go on:   operands"):
+    with pytest.raises(
+        AssertionError, match=r"NOT JUDGED(.|\n)*no float32\n  to go on:   operands"
+    ):
         bp.check_grads(of_dtype(jnp.bfloat16), (jnp.bfloat16(0.5),))
 
 
