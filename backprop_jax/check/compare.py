@@ -128,6 +128,8 @@ def _before(
     leaves = judged_by(question, judged, heard, rtol, atol, _mismatch)
     zeros = [path for path, leaf in judged.leaves.items() if leaf.size and not np.any(leaf)]
     notes = tuple(f"{answer.name}: {note}" for answer in heard for note in answer.notes)
+    bad = {o.witness for leaf in leaves for o in leaf.opinions if not o.verdict.ok}
+    notes += tuple(f"{a.name}: {doubt}" for a in heard if a.name in bad for doubt in a.doubts)
     notes += silent_zeros(question, [path for path in zeros if path in question.paths])
     sources = (judged.name, *(answer.name for answer in heard))
     return Report(sources, leaves, (), notes, absent)

@@ -8,6 +8,7 @@ witness     the question, and what a witness says
 named       all witnesses by name; asked one by one
 second      the second derivative as a first one
 gradients   programs: ours, `jax.grad`, that in float64, a function written by hand
-program     the function as a straight line of steps, and `replay`, which takes them elsewhere:
-            symbolic (sympy), digits (mpmath; both on `objects`), pytorch, gradient_tape
+program     the function as a straight line of `steps`; `patterns` and `windows` are some of them
+replay      takes the steps elsewhere: symbolic (sympy), digits (mpmath; both on `objects`),
+            pytorch, gradient_tape
 """

@@ -38,6 +38,7 @@ FUNCTIONS = {
     "pow":       lambda x, y: x**y,          "abs":       abs,
     "max":       max,                        "min":       min,
     "clamp":     lambda a, x, b: min(max(a, x), b),
+    "one_minus_square": lambda x: 1 - x * x,
     # -- exponentials --------------------------------------------------------------
     "exp":       m.exp,                      "exp2":      lambda x: m.mpf(2) ** x,
     "expm1":     m.expm1,                    "log":       m.log,
@@ -92,4 +93,4 @@ def gradient(question: Question) -> Witness:
             error[index] = float(abs(ends[0] - ends[1]) / 2) + 2.0**-53 * abs(gradient[index])
         gradients.append(gradient)
         errors.append(error)
-    return answer(question, "mpmath", gradients, errors)
+    return answer(question, "mpmath", gradients, errors, program.doubts)

@@ -65,6 +65,7 @@ TABLE = {
     "integer_pow": lambda x, *, y: tf.pow(x, tf.cast(y, x.dtype)),
     "max":       tf.maximum,                 "min":       tf.minimum,
     "rem":       tf.truncatemod,             "clamp":     lambda a, x, b: tf.clip_by_value(x, a, b),
+    "one_minus_square": lambda x: 1 - x * x,
     # -- exponentials --------------------------------------------------------------
     "exp":       tf.exp,                     "exp2":      lambda x: tf.pow(tf.cast(2, x.dtype), x),
     "expm1":     tf.math.expm1,              "log":       tf.math.log,
@@ -102,7 +103,7 @@ def gradient(question: Question) -> Witness:
     check(program, BACKEND)
     inputs = [tensor(x) for x in program.inputs]
     found = taped(lambda: run(program, inputs, BACKEND), inputs, program.inputs)
-    return answer(question, "tensorflow", found)
+    return answer(question, "tensorflow", found, doubts=program.doubts)
 
 
 def of_function(question: Question, function: Callable[..., Any]) -> Witness:

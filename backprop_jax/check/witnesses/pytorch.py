@@ -94,6 +94,7 @@ TABLE = {
     "pow":       torch.pow,                  "integer_pow": lambda x, *, y: torch.pow(x, y),
     "max":       torch.maximum,              "min":       torch.minimum,
     "rem":       torch.fmod,                 "clamp":     lambda a, x, b: torch.clamp(x, a, b),
+    "one_minus_square": lambda x: 1 - x * x,
     # -- exponentials --------------------------------------------------------------
     "exp":       torch.exp,                  "exp2":      torch.exp2,
     "expm1":     torch.expm1,                "log":       torch.log,
@@ -132,7 +133,7 @@ def gradient(question: Question) -> Witness:
     check(program, BACKEND)
     inputs = [tensor(x).requires_grad_() for x in program.inputs]
     found = backward(run(program, inputs, BACKEND), inputs, program.inputs)
-    return answer(question, "torch", found)
+    return answer(question, "torch", found, doubts=program.doubts)
 
 
 def of_function(question: Question, function: Callable[..., Any]) -> Witness:

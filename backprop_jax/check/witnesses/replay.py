@@ -9,7 +9,8 @@ import numpy as np
 
 from backprop_jax.check.paths import Leaves
 from backprop_jax.check.precision import is_inexact
-from backprop_jax.check.witnesses.program import Program, Step
+from backprop_jax.check.witnesses.program import Program
+from backprop_jax.check.witnesses.steps import Step
 from backprop_jax.check.witnesses.witness import DoesNotApply, ErrorBar, Question, Witness
 
 
@@ -86,7 +87,7 @@ def answer(
     name: str,
     gradients: Sequence[np.ndarray],
     errors: Sequence[ErrorBar] | None = None,
-    notes: tuple[str, ...] = (),
+    doubts: tuple[str, ...] = (),
 ) -> Witness:
     """Returns the gradients of the inputs of a program as what a witness says.
 
@@ -95,4 +96,4 @@ def answer(
     paths = [path for path, leaf in question.leaves.items() if is_inexact(leaf)]
     leaves: Leaves = dict(zip(paths, gradients, strict=True))
     bars = dict(zip(paths, errors, strict=True)) if errors is not None else {}
-    return Witness(name, leaves, None, bars, notes=notes)
+    return Witness(name, leaves, None, bars, doubts=doubts)

@@ -92,6 +92,7 @@ FUNCTIONS = {
     "pow":       lambda x, y: x**y,          "abs":       lambda x: Magnitude(x),
     "max":       larger,                     "min":       smaller,
     "clamp":     lambda a, x, b: smaller(larger(a, x), b),
+    "one_minus_square": lambda x: 1 - x**2,
     # -- exponentials --------------------------------------------------------------
     "exp":       sympy.exp,                  "exp2":      lambda x: 2**x,
     "expm1":     lambda x: sympy.exp(x) - 1, "log":       sympy.log,
@@ -145,7 +146,9 @@ def gradient(question: Question) -> Witness:
     gradients = [
         np.array([next(found) for _ in range(x.size)]).reshape(x.shape) for x in program.inputs
     ]
-    return answer(question, "sympy", gradients, [2.0**-53 * abs(x) for x in gradients])
+    return answer(
+        question, "sympy", gradients, [2.0**-53 * abs(x) for x in gradients], program.doubts
+    )
 
 
 def symbol(i: int) -> Callable[[int], Any]:

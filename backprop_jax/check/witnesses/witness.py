@@ -106,6 +106,7 @@ class Witness:
       errors: how far each leaf may be off; a path left out is a leaf that nobody knows it of.
       why_not: why it does not apply; empty if it does.
       notes: what the reader should know.
+      doubts: what may explain a difference, for the reader of one.
       sees: what the witness sees of a gradient, where that is not the gradient itself but, say, its
         slopes along a few directions: gives, for a gradient by path, what to compare with `leaves`.
     """
@@ -116,6 +117,7 @@ class Witness:
     errors: Mapping[str, ErrorBar] = field(default_factory=dict)
     why_not: str = ""
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     sees: Callable[[Leaves], Leaves] | None = None
 
     @property
