@@ -8,7 +8,7 @@ import numpy as np
 
 from backprop_jax.check.gradients.findings import GradsReport
 from backprop_jax.check.gradients.sides import Side, digits, finest
-from backprop_jax.check.numerical.slopes import Slopes, noise_of, slopes
+from backprop_jax.check.numerical.slopes import TINY, Slopes, noise_of, slopes
 from backprop_jax.check.numerical.steps import bins, direction, signs
 from backprop_jax.check.numerical.vectors import Space, Vector
 from backprop_jax.check.verdict import MARGIN, Tolerance, judge
@@ -161,7 +161,7 @@ class Examination:
         """Yields the entry that is farthest off, if it is farther off than is allowed."""
         size = np.nan_to_num(np.fmax(np.abs(pushed), np.abs(found.value)), posinf=0.0)
         apart = np.maximum(np.maximum(found.low - pushed, pushed - found.high), 0.0)
-        far = self.relative * size + 2 * found.error + self.allowed.atol
+        far = self.relative * size + 2 * found.error + self.allowed.atol + 2**12 * TINY
         scale = np.maximum(size, 1e-3 * np.abs(self.base.y))
         seen = found.error <= SEEN * scale
         broken = ~np.isfinite(pushed) & seen & ~found.still & np.isfinite(found.value)
@@ -213,7 +213,8 @@ class Examination:
         parts = pulled[moving] * v[moving]
         said = float(np.sum(parts))
         norm, spare = np.linalg.norm(parts), np.linalg.norm(self.allowed.atol * v)
-        far = float(6 * (self.relative * norm + spare) + 2 * bar)
+        lost = TINY * (2**12 + np.linalg.norm(v))  # What XLA makes zero of.
+        far = float(6 * (self.relative * norm + spare + lost) + 2 * bar)
         apart = max(low - said, said - high, 0.0)
         seen = bool(bar <= SEEN * self._scale(v, found, c, pulled))
         if not np.isfinite(said):
@@ -269,7 +270,9 @@ class Examination:
             def pushes(x: Vector, y: Vector) -> tuple[Vector, Vector]:
                 return narrow.push(v, x), base.push(v, y)
 
-            for entry in self._apart(narrow.results, narrow.push(v), truth, pushes):
+            slope, least = narrow.push(v), min(digits(leaf.dtype) for leaf in narrow.point)
+            lost = np.abs(slope - truth) <= 16 * 2.0**-least * np.abs(base.y)  # 100 % of x moves y.
+            for entry in self._apart(narrow.results, np.where(lost, truth, slope), truth, pushes):
                 yield Answer("fwd", narrow, v, None, entry, truth[entry])
 
     def _apart(self, space: Space, ours: Vector, truth: Vector, again) -> Iterator[int]:

@@ -1,7 +1,7 @@
 """The slope of a function along a direction, with an error bar for each entry of the result."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,8 @@ FIRST_STEP = -5
 BLOCKS = (0, -7, -15, -23, -31)
 """By which powers of two the blocks of steps are shorter, one tried after the other."""
 GOOD = 2.0**-30
+TINY = float(np.finfo(np.float64).tiny)
+"""XLA makes zero of smaller numbers."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ def slopes(
     middle = f(x)
     first = (FIRST_STEP if digits > 30 else -2) if first is None else first
     best: Slopes | None = None
+    before: Slopes | None = None
+    alone = len(blocks) == 1 or digits <= 23  # There are no shorter steps to agree with.
     for block in blocks:
         shortest = first + block - (LEVELS - 1)
         if best is not None and shortest < -(digits - 6):
@@ -95,9 +99,16 @@ def slopes(
         plus = np.stack([f(x + step * v) for step in h])
         minus = np.stack([f(x - step * v) for step in h])
         found, good = _of_block(middle, plus, minus, h, noise, 2.0**-digits)
-        best = found if best is None else _better(best, found)
+        told = [(found, good | alone)]
+        if before is not None and best is not None:
+            agree = _agree(before, found)
+            told = [(found, good | agree), (before, agree)]
+        for each, sure in told:
+            each = replace(each, error=np.where(sure, each.error, np.inf))
+            best = each if best is None else _better(best, each)
         if good.all():
             break
+        before = found
     assert best is not None
     return best
 
@@ -119,7 +130,15 @@ def _of_block(
         central, off = _extrapolated((plus - minus) / (2 * column), 4)
         ahead, off_ahead = _extrapolated((plus - middle) / column, 2)
         behind, off_behind = _extrapolated((middle - minus) / column, 2)
-        floor = 4 * rounding / h[-1]
+        floor = 4 * np.maximum(rounding, TINY) / h[-1]
+        off, off_ahead, off_behind = (
+            np.where(_settled(d, part, floor), o, np.inf)
+            for d, part, o in (
+                ((plus - minus) / (2 * column), 0.5, off),
+                ((plus - middle) / column, 0.75, off_ahead),
+                ((middle - minus) / column, 0.75, off_behind),
+            )
+        )
         error, sided = off + floor, 4 * floor  # Extrapolating one side's differences adds to them.
         error_ahead, error_behind = off_ahead + sided, off_behind + sided
     still = np.all((plus == middle) & (minus == middle), axis=0)
@@ -138,8 +157,24 @@ def _of_block(
         low[alone] = high[alone] = side[alone]
         error[alone] = off_side[alone]
     good = (error <= GOOD * np.maximum(np.abs(low), np.abs(high))) | (error <= 2 * floor) | kinks
-    good &= np.isfinite(error)
-    return Slopes(low, high, error, kinks, still), good
+    error = np.where(np.isfinite(low) & np.isfinite(high), error, np.inf)
+    return Slopes(low, high, error, kinks, still), good & np.isfinite(error)
+
+
+def _settled(differences: np.ndarray, part: float, floor: Vector) -> np.ndarray:
+    """Where each difference is nearer to the next than the one before, but for rounding.
+
+    Where they are not, the steps are too long for what they measure, and tell nothing.
+    """
+    apart = np.abs(np.diff(differences, axis=0))
+    return np.all(apart[1:] <= part * apart[:-1] + 8 * floor, axis=0)
+
+
+def _agree(one: Slopes, other: Slopes) -> np.ndarray:
+    """Where two blocks of steps tell the same slope."""
+    with np.errstate(invalid="ignore"):
+        near = np.abs(one.value - other.value) <= 4 * (one.error + other.error)
+    return near & np.isfinite(one.error) & np.isfinite(other.error)
 
 
 def _extrapolated(differences: np.ndarray, base: int) -> tuple[Vector, Vector]:
