@@ -52,6 +52,8 @@ TARGET = "CONFIG.yaml, or the function: package.module:name or file.py:name"
 OVERRIDES = "settings over those of the file, as in training.steps=10; the value is YAML"
 
 
+PRINT = "print every setting and where it comes from, and run nothing"
+
 RESUME = "go on in the folder of a run; without DIR, in that of this file's latest run in runs/"
 
 
@@ -63,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD
     try:
         match given.command:
+            case "run" if given.print_config:
+                return commands.print_config(given.config, given.overrides)
             case "run":
                 return run.run(given.config, given.overrides, given.out, given.resume)
             case "compare":
@@ -95,6 +99,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
             command.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the run to do")
         command.add_argument("overrides", nargs="*", metavar="KEY.SUB=VALUE", help=OVERRIDES)
         if name == "run":
+            command.add_argument("--print-config", action="store_true", help=PRINT)
             where = command.add_mutually_exclusive_group()
             where.add_argument("--out", type=Path, metavar="DIR", help="folder for the results")
             where.add_argument(

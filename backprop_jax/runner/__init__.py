@@ -1,6 +1,7 @@
 """Experiments from YAML: how a file becomes a trained model and a folder of results.
 
 document      a YAML file as values that know their line
+compose       base files, the command line, references to other keys
 schema        what the sections may say; optimizers, experiment add their keys
 explain       what is wrong with them, in a user's words
 plan          everything a run needs, checked before anything is run

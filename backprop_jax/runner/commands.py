@@ -12,13 +12,17 @@ from backprop_jax.check.compare import compare as gradients_compared
 from backprop_jax.check.report import Report
 from backprop_jax.errors import ConfigError
 from backprop_jax.runner import comparing
-from backprop_jax.runner.document import given, read
+from backprop_jax.runner.compose import BASE, read
+from backprop_jax.runner.document import given
 from backprop_jax.runner.optimizers import any_optimizer
-from backprop_jax.runner.plan import AnyKeys, make_plan
+from backprop_jax.runner.plan import AnyKeys, default_of, explained, make_plan
 from backprop_jax.runner.run import COMPLETED, WRONG
 from backprop_jax.runner.schema import Config
 from backprop_jax.runner.task import batches, make_task, take
 from backprop_jax.runner.training import start
+
+REFERENCE_PATTERN = r"\$\{.*\}"
+"""What a text with a reference looks like, for editors."""
 
 
 class Asked(NamedTuple):
@@ -68,7 +72,7 @@ def compare(target: str, overrides: Sequence[str], asked: Asked) -> int:
     if ":" in target and not Path(target).is_file():
         document = given([*overrides, f"function={target}", *asked.overrides])
         report = comparing.run(document, Path())
-    elif "function" in (document := read(Path(target), overrides)).values:
+    elif "function" in (document := read(Path(target), overrides, default_of)).values:
         document = read(Path(target), [*overrides, *asked.overrides])
         report = comparing.run(document, Path(target).resolve().parent)
     else:
@@ -103,12 +107,37 @@ def _no_function(name: str) -> Any:
     raise ConfigError(f"{name!r}: an experiment takes witnesses by name only")
 
 
+def print_config(path: Path, overrides: Sequence[str]) -> int:
+    """Prints every setting of a run as YAML, and where each comes from. Nothing is run."""
+    print(explained(make_plan(path, overrides)))
+    return COMPLETED
+
+
+def _or_reference(described: dict[str, Any]) -> dict[str, Any]:
+    """Returns the schema of a value that may be a reference, `${key.sub}`, instead."""
+    if "$ref" in described or described.get("type") == "string":
+        return described
+    about = {key: described.pop(key) for key in ("title", "description") if key in described}
+    return about | {"anyOf": [described, {"type": "string", "pattern": REFERENCE_PATTERN}]}
+
+
 def schema() -> int:
     """Prints the JSON schema of a configuration, for editors."""
     sections: Any = Config
     described = TypeAdapter(sections[AnyKeys, AnyKeys, any_optimizer()]).json_schema()
-    # The other sections are there for validation: `make_plan` adds those that are left out.
-    described["required"] = ["experiment", "training"]
+    # The other sections are there for validation: `make_plan` adds those that are left out; these
+    # may also stand in a base file.
+    del described["required"]
+    described["if"] = {"not": {"required": [BASE]}}
+    described["then"] = {"required": ["experiment", "training"]}
+    sections = [described, *described["$defs"].values()]
+    for section in sections:
+        properties = section.get("properties", {})
+        properties.update({key: _or_reference(one) for key, one in properties.items()})
+    described["properties"][BASE] = {
+        "description": "Files under this one, found from its folder. What it says itself, wins.",
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+    }
     draft = "https://json-schema.org/draft/2020-12/schema"
     print(json.dumps({"$schema": draft, **described}, indent=2))
     return COMPLETED

@@ -23,6 +23,9 @@ Keys = tuple[str | int, ...]
 MOST_VALUES = 100_000
 """A file with more values than this is taken for a chain of anchors that would fill the memory."""
 
+LONGEST = 60
+"""A longer text is shortened in a message."""
+
 TAG = "tag:yaml.org,2002:"
 
 CORE_SCHEMA = {
@@ -96,6 +99,7 @@ class Document:
       key_places: where the key of a value stands; list items have none.
       value_places: where the value itself stands.
       problems: the mistakes that reading alone could find.
+      references: the texts with `${...}` whose values were put in their place.
     """
 
     name: str
@@ -103,6 +107,7 @@ class Document:
     key_places: dict[Keys, Place] = field(default_factory=dict)
     value_places: dict[Keys, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    references: dict[Keys, str] = field(default_factory=dict)
 
     def at_key(self, keys: Keys, text: str) -> Problem:
         """Returns a problem at the key of a value, or of the nearest section around it."""
@@ -116,40 +121,52 @@ class Document:
         return self.at_key(keys, text)
 
 
-def read(path: Path, overrides: Sequence[str] = ()) -> Document:
-    """Returns the values of a YAML file, with `key.sub=value` overrides laid over them.
+def read_file(path: Path) -> Document:
+    """Returns the values of one YAML file.
 
     Raises:
       ConfigError: the file is missing, is not text, or is not YAML.
     """
     document = Document(str(path))
-    top = _compose(_text(path), document.name)
-    if isinstance(top, yaml.MappingNode):
-        document.values.update(_build(document, top, (), ()))
-    elif top is not None:
-        text = f"expected a section of keys, got {_kind(top)}"
-        document.problems.append(Problem(_place(top.start_mark, document.name), (), text))
-    for override in overrides:
-        _override(document, override)
+    try:
+        top = _compose(_text(path), document.name)
+        if isinstance(top, yaml.MappingNode):
+            document.values.update(_build(document, top, (), ()))
+        elif top is not None:
+            text = f"expected a section of keys, got {_kind(top)}"
+            document.problems.append(Problem(_place(top.start_mark, document.name), (), text))
+    except RecursionError:
+        raise ConfigError(
+            f"{Place(1, 1, document.name)}: sections or lists nested too deeply"
+        ) from None
     return document
 
 
 def given(overrides: Sequence[str]) -> Document:
     """Returns the values that the command line alone gives, by `key.sub=value`."""
     document = Document("command line")
-    for override in overrides:
-        _override(document, override)
+    for text in overrides:
+        override(document, text)
     return document
 
 
 def dump(values: dict[str, Any]) -> str:
-    """Returns values as YAML that `read` reads back unchanged."""
-    return yaml.dump(values, Dumper=CoreDumper, sort_keys=False, default_flow_style=None)
+    """Returns values as YAML that `compose.read` reads back unchanged."""
+    return yaml.dump(_escaped(values), Dumper=CoreDumper, sort_keys=False, default_flow_style=None)
+
+
+def inline(value: Any) -> str:
+    """Returns a value as YAML in one line."""
+    text = yaml.dump(_escaped(value), Dumper=CoreDumper, default_flow_style=True, width=math.inf)
+    return text.removesuffix("...\n").strip()
 
 
 def raise_problems(problems: Iterable[Problem]) -> None:
     """Raises all problems as one error, in the order of the file; returns if there are none."""
-    ordered = sorted(set(problems), key=lambda problem: (problem.place, dotted(problem.keys)))
+    ordered = sorted(
+        set(problems),
+        key=lambda one: (one.place.line == math.inf, one.place.source, one.place, dotted(one.keys)),
+    )
     if ordered:
         raise ConfigError("\n".join(map(str, ordered)))
 
@@ -167,6 +184,11 @@ def hint(word: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(known)}" if known else ""
 
 
+def short(text: str) -> str:
+    """Returns a text in quotes, shortened."""
+    return repr(text) if len(text) <= LONGEST else f"{text[: LONGEST - 3]!r}..."
+
+
 def _text(path: Path) -> str:
     """Returns the text of a file."""
     if path.is_dir():
@@ -174,10 +196,12 @@ def _text(path: Path) -> str:
     if not path.is_file():
         siblings = sorted(file.name for file in path.parent.glob("*.y*ml"))
         raise ConfigError(f"{path}: no such file{hint(path.name, siblings)}")
+    content = path.read_bytes()
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not a text file in UTF-8") from None
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8-sig")
+        raise ConfigError(f"{_after(before, str(path))}: not a text file in UTF-8") from None
 
 
 def _compose(text: str, name: str) -> yaml.Node | None:
@@ -186,7 +210,9 @@ def _compose(text: str, name: str) -> yaml.Node | None:
         return yaml.compose(text, CoreLoader)
     except yaml.reader.ReaderError as error:
         found = f"character U+{ord(text[error.position]):04X}"
-        raise ConfigError(f"{name}: not a text file: {found}") from None
+        raise ConfigError(
+            f"{_after(text[: error.position], name)}: not a text file: {found}"
+        ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = error.problem or error.context or "not YAML"
@@ -194,6 +220,9 @@ def _compose(text: str, name: str) -> yaml.Node | None:
             reason = f"{error.context}, {reason}"
         if "'\\t'" in reason:
             reason = "a tab cannot indent YAML; use spaces"
+        lines = text.split("\n")
+        if mark and "${" in lines[min(mark.line, len(lines) - 1)]:
+            reason += "; within braces or brackets a reference wants quotes: '${...}'"
         raise ConfigError(f"{_place(mark, name)}: {reason}") from None
 
 
@@ -205,7 +234,7 @@ def _build(document: Document, node: yaml.Node, keys: Keys, around: tuple[yaml.N
         return None
     if len(document.value_places) > MOST_VALUES:
         # With many anchors in a chain, a short file can stand for more values than fit anywhere.
-        raise ConfigError(f"{document.name}: more than {MOST_VALUES} values")
+        raise ConfigError(f"{document.value_places[keys]}: more than {MOST_VALUES} values")
     around = (*around, node)
     if isinstance(node, yaml.MappingNode) and node.tag == TAG + "map":
         return _section(document, node, keys, around)
@@ -252,7 +281,7 @@ def _scalar(document: Document, node: yaml.Node, keys: Keys) -> Any:
             case "float":
                 return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     except (ValueError, KeyError):
-        document.problems.append(document.at_value(keys, f"{text!r} is not {NAMES[tag]}"))
+        document.problems.append(document.at_value(keys, f"{short(text)} is not {NAMES[tag]}"))
         return None
     shown = node.tag.replace(TAG, "!!")
     document.problems.append(
@@ -261,11 +290,11 @@ def _scalar(document: Document, node: yaml.Node, keys: Keys) -> Any:
     return None
 
 
-def _override(document: Document, override: str) -> None:
+def override(document: Document, text: str) -> None:
     """Lays one `key.sub=value` over the document; the value is read as YAML."""
-    name, equals, text = override.removeprefix("--").partition("=")
+    name, equals, given = text.removeprefix("--").partition("=")
     if not (equals and name):
-        reason = f"{override!r}: an override is written key.sub=value"
+        reason = f"{text!r}: an override is written key.sub=value"
         document.problems.append(Problem(COMMAND_LINE, (), reason))
         return
     *outer, last = keys = tuple(name.split("."))
@@ -280,7 +309,7 @@ def _override(document: Document, override: str) -> None:
             document.problems.append(Problem(COMMAND_LINE, keys, reason))
             return
     try:
-        value = _read_value(text)
+        value = read_value(given)
     except ConfigError as error:
         document.problems.append(Problem(COMMAND_LINE, keys, str(error)))
         return
@@ -291,7 +320,7 @@ def _override(document: Document, override: str) -> None:
     section[last] = value
 
 
-def _read_value(text: str) -> Any:
+def read_value(text: str) -> Any:
     """Returns the value of a piece of YAML on the command line."""
     aside = Document("not a value")
     try:
@@ -308,6 +337,24 @@ def _nearest(keys: Keys, places: dict[Keys, Place]) -> Keys:
     """Returns the longest start of `keys` that has a place, or ()."""
     starts = (keys[:length] for length in range(len(keys), 0, -1))
     return next((start for start in starts if start in places), ())
+
+
+def _after(text: str, name: str) -> Place:
+    """Returns the place after a piece of the file's beginning."""
+    lines = text.split("\n")
+    return Place(len(lines), len(lines[-1]) + 1, name)
+
+
+def _escaped(value: Any) -> Any:
+    """Returns a value with its texts such that no `${` in them is taken for a reference."""
+    match value:
+        case dict():
+            return {key: _escaped(one) for key, one in value.items()}
+        case list() | tuple():
+            return [_escaped(one) for one in value]
+        case str():
+            return value.replace("${", "$${")
+    return value
 
 
 def _place(mark: yaml.Mark | None, name: str) -> Place:

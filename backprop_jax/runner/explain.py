@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from backprop_jax.runner.document import Document, Keys, Problem, hint
+from backprop_jax.runner.document import LONGEST, Document, Keys, Problem, hint
 
 Schema = Mapping[str, Any]
 
@@ -36,7 +36,6 @@ BOUNDS = {
 """Where pydantic keeps the bound of each of its errors of range, and how to say it."""
 
 UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
-LONGEST = 60
 
 
 def explain(error: ValidationError, document: Document, schema: Schema) -> list[Problem]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,17 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from backprop_jax.errors import ConfigError
-from backprop_jax.runner.document import Document, Problem, raise_problems, read
+from backprop_jax.runner.compose import origin, read
+from backprop_jax.runner.document import Document, Keys, Problem, inline, raise_problems
 from backprop_jax.runner.experiment import Experiment, load
 from backprop_jax.runner.explain import explain
 from backprop_jax.runner.optimizers import build_optimizer, optimizer_settings
-from backprop_jax.runner.schema import SECTIONS, Config, arguments
+from backprop_jax.runner.schema import SECTIONS, Checkpoint, Config, Gradient, Training, arguments
 
 AnyKeys = dict[str, Any]
+
+WIDEST = 48
+"""The column, at most, at which origins stand."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def make_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
     Raises:
       ConfigError: with one line for each mistake found.
     """
-    document = read(path, overrides)
+    document = read(path, overrides, default_of)
     problems = list(document.problems)
     for section in SECTIONS:
         if document.values.get(section) is None:
@@ -62,12 +66,44 @@ def make_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
             json.dumps(document.values), strict=True
         )
     except ValidationError as error:
-        problems += explain(error, document, adapter.json_schema())
+        # What could not be read has no value that could be judged, nor has what it is a part of.
+        places = document.value_places
+        unread = [one.keys for one in problems if places.get(one.keys) == one.place]
+        told = {keys[:length] for keys in unread for length in range(1, len(keys) + 1)}
+        found = explain(error, document, adapter.json_schema())
+        problems += [problem for problem in found if problem.keys not in told]
     raise_problems(problems)
     assert experiment is not None, "or one of the problems would have said so"
     model = _build(document, "model", lambda: _model(experiment, config.model))
     optimizer = _build(document, "optimizer", lambda: build_optimizer(config.optimizer))
     return Plan(config, document, experiment, model, optimizer)
+
+
+def default_of(keys: Keys) -> Any:
+    """Returns the default of a key that every experiment has, None for any other one."""
+    sections = {"training": Training, "gradient": Gradient, "checkpoint": Checkpoint}
+    section = Config if len(keys) == 1 else sections.get(str(keys[0])) if len(keys) == 2 else None
+    found = [one.default for one in fields(section) if one.name == keys[-1]] if section else []
+    return next((one for one in found if one is not MISSING), None)
+
+
+def explained(plan: Plan) -> str:
+    """Returns every setting of a plan as YAML, with a comment that says where it comes from."""
+    rows: list[tuple[str, str]] = []
+
+    def add(keys: Keys, value: Any) -> None:
+        indent = "  " * (len(keys) - 1)
+        if isinstance(value, dict) and value:
+            rows.append((f"{indent}{keys[-1]}:", ""))
+            for key, inner in value.items():
+                add((*keys, key), inner)
+        else:
+            rows.append((f"{indent}{keys[-1]}: {inline(value)}", origin(plan.document, keys)))
+
+    for key, value in plan.settings.items():
+        add((key,), value)
+    width = min(max(len(text) for text, _ in rows), WIDEST)
+    return "\n".join(f"{text:<{width}}  # {said}" if said else text for text, said in rows)
 
 
 def config_type(document: Document, experiment: Experiment | None) -> TypeAdapter[Any]:
@@ -93,9 +129,11 @@ def _experiment(document: Document, path: Path, problems: list[Problem]) -> Expe
     name = document.values.get("experiment")
     if not isinstance(name, str):
         return None
-    folder = path.resolve().parent
+    # A base file names the experiment as seen from where it stands itself.
+    written = Path(document.at_value(("experiment",), "").place.source)
+    folders = [file.resolve().parent for file in (path, written) if file.is_file()]
     try:
-        return load(name, [Path(), folder, folder.parent])
+        return load(name, [Path(), *(one for here in folders for one in (here, here.parent))])
     except ConfigError as error:
         problems.append(document.at_value(("experiment",), str(error)))
         return None

@@ -10,14 +10,17 @@ from collections.abc import Callable, Collection
 from dataclasses import MISSING, field, fields, make_dataclass
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import AfterValidator, ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 
 from backprop_jax.checkpoints import parsed
 
 EngineName = Literal["backprop_jax", "jax"]
-Count = Annotated[int, Ge(1)]
+LAST = 2**31 - 1
+"""The state of a run counts its steps in an int32."""
+
+Count = Annotated[int, Ge(1), Le(LAST)]
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 LENIENT = ConfigDict(extra="ignore")
@@ -94,7 +97,7 @@ class Gradient:
 class Checkpoint:
     """How often everything is written down that `--resume` needs, and how many of these stay."""
 
-    every: Annotated[int, Ge(0)] = 1000
+    every: Annotated[int, Ge(0), Le(LAST)] = 1000
     """Steps between two checkpoints; 0 for none by count. The last step always has one."""
 
     minutes: Annotated[float, Ge(0)] = 5.0
@@ -117,7 +120,7 @@ class Config(Generic[Data, Model, Optimizer]):
     experiment: str
     """A Python file (`experiments/digits.py`) or a dotted name (`experiments.digits`)."""
 
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 0
     """Decides the data split, the start, the batches and all other chance."""
 
     precision: Literal["float32", "float64"] = "float32"

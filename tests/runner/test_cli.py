@@ -50,7 +50,8 @@ def test_overrides_may_stand_anywhere(cli, folder):
 def test_schema_describes_every_key(cli):
     schema = json.loads(cli("schema").out)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert set(schema["required"]) == {"experiment", "training"}
+    assert set(schema["then"]["required"]) == {"experiment", "training"}
+    assert schema["if"] == {"not": {"required": ["base"]}}
     assert schema["additionalProperties"] is False
     sections = [schema, schema["$defs"]["Training"], schema["$defs"]["Gradient"]]
     for section in sections:

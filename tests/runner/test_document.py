@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from backprop_jax.errors import ConfigError
-from backprop_jax.runner.document import dump, raise_problems, read
+from backprop_jax.runner.compose import read
+from backprop_jax.runner.document import dump, raise_problems
 
 SCALARS = [
     ("1e-4", 1e-4),
@@ -72,8 +73,8 @@ def test_anchors_are_read_once_for_each_use(folder):
             b"a: 1\n---\na: 2\n",
             "a.yaml:2:1: expected a single document in the stream, but found another document",
         ),
-        (b"\xff\xfe\x00", "a.yaml: not a text file in UTF-8"),
-        (b"a: \x00", "a.yaml: not a text file: character U+0000"),
+        (b"\xff\xfe\x00", "a.yaml:1:1: not a text file in UTF-8"),
+        (b"a: \x00", "a.yaml:1:4: not a text file: character U+0000"),
         (b"- a\n- b\n", "a.yaml:1:1: expected a section of keys, got a list"),
         (b"hello\n", "a.yaml:1:1: expected a section of keys, got 'hello'"),
         (b"a: 1\nb: 2\na: 3\n", "a.yaml:3:1: a: written twice; the first is on line 1"),
@@ -99,7 +100,7 @@ def test_what_is_not_plain_yaml_has_a_place(folder, content, error):
 def test_a_chain_of_anchors_does_not_fill_the_memory(folder):
     levels = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
     (folder / "a.yaml").write_text("a0: &a0 [1]\n" + levels)
-    with pytest.raises(ConfigError, match=r"a\.yaml: more than 100000 values"):
+    with pytest.raises(ConfigError, match=r"a\.yaml:\d:\d+: more than 100000 values"):
         read(Path("a.yaml"))
 
 
