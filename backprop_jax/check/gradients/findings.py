@@ -145,4 +145,9 @@ class GradsReport:
         lines = [head]
         for wrong in self.wrong:
             lines += wrong.lines()
-        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
+        lines += [f"  note: {note}" for note in self.notes]
+        if self.engine != "backprop_jax":
+            return "\n".join(lines)
+        return message(
+            "\n".join(lines), to_go_on="bp.bisect(fun, *args) names the line whose rule is wrong."
+        )
