@@ -140,6 +140,8 @@ class Births:
       steps: those that are looked at, in order; inner ones before the one that holds them.
       depth: the most loops there are around one of them, at least 1.
       detailed: whether to tell of operands and derivatives, too.
+      mended: the number of a step whose results are made finite, to see what becomes of it. The
+        steps are numbered from `offset` on.
       looked: what is known of values.
       trips: for a body that is being traced, the number of the trip, if it says so itself.
     """
@@ -147,6 +149,8 @@ class Births:
     steps: list[Step]
     depth: int
     detailed: bool = False
+    mended: Any = None
+    offset: int = 0
     looked: Looked = dataclasses.field(default_factory=Looked)
     trips: dict = dataclasses.field(default_factory=dict)
 
@@ -189,7 +193,13 @@ class Births:
             with take_current_trace() as trace:
                 self.trips[id(trace)] = trace, operands[0]
         step = self.at.get(path)
-        return results, [self.row(step, equation, operands, results)] if step else []
+        if step is None:
+            return results, []
+        row = self.row(step, equation, operands, results)
+        if self.mended is not None:
+            here = self.mended == self.offset + self.steps.index(step)
+            results = [mend(z, here) if is_number(jax.typeof(z)) else z for z in results]
+        return results, [row]
 
     def row(self, step: Step, equation: Any, operands: list, results: list) -> dict:
         """Returns what is to be said of a step, each with a first axis of size 1."""
@@ -252,6 +262,12 @@ class Births:
         """Returns the results of the program, and what is to be said of each of the steps."""
         results, seen = Walk(self).run(closed, operands, {})
         return results, seen[0] if seen else self.blank(0)
+
+
+def mend(z: Any, here: Any) -> Any:
+    """Returns an array, if it is to be mended with zeros where it is not finite."""
+    bad = is_wild(z)
+    return lax.select(bad & lax.broadcast(here, bad.shape), lax.full_like(z, 0), z)
 
 
 def array(x: Any) -> Any:

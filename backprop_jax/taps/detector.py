@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax import lax
 
 from backprop_jax.engine import cotangents as ct
@@ -45,8 +46,9 @@ def examine(
     both = Ways.of(forward, arrays)
     found, first = both.look(arrays)
     told = LISTED + 1
-    births = both.look_closely(arrays, first[0][:told], first[1][: max(0, told - len(first[0]))])
     names = ["the result"] * both.results + [f"the gradient of {name}" for name in wanted]
+    steps = first[0][:told], first[1][: max(0, told - len(first[0]))]
+    births = both.look_closely(arrays, names, *steps)
     return Report(
         title,
         tuple(births),
@@ -102,16 +104,31 @@ class Ways:
         ahead, back = self.visitors
         return found, [births_of(ahead, found.ahead, False), births_of(back, found.back, True)]
 
-    def look_closely(self, arrays: Sequence, *first: list) -> list[Birth]:
-        """Returns what a run with a close look at some steps of each way has seen."""
+    def look_closely(self, arrays: Sequence, names: Sequence[str], *first: list) -> list[Birth]:
+        """Returns what a run with a close look at some steps of each way has seen.
+
+        It is run once more for each of them, with its results mended: what is finite then, it has
+        reached. `names` are those of results and gradients.
+        """
         if not any(first):
             return []
         ahead, back = (Births.closely([step for step, _ in births]) for births in first)
-        found = jax.device_get(
-            jax.jit(functools.partial(self.run, ahead, back), compiler_options=ONCE)(arrays)
-        )
+        count = len(ahead.steps)
+
+        @functools.partial(jax.jit, compiler_options=ONCE)
+        def run(arrays: Sequence, mended: Any) -> Found:
+            here = dataclasses.replace(ahead, mended=mended)
+            there = dataclasses.replace(back, mended=mended, offset=count)
+            return self.run(here, there, arrays)
+
+        found = jax.device_get(run(arrays, np.int32(-1)))
+        reached = []
+        for number in range(count + len(back.steps)):
+            healed = found.reached & ~np.asarray(run(arrays, np.int32(number)).reached)
+            reached.append(tuple(dict.fromkeys(n for n, h in zip(names, healed, strict=True) if h)))
         made_at = forward_primitives(every(level_of(self.ahead)))
-        return told_of(ahead, found.ahead, None) + told_of(back, found.back, made_at)
+        forward = told_of(ahead, found.ahead, reached[:count], None)
+        return forward + told_of(back, found.back, reached[count:], made_at)
 
     def run(self, ahead: Births, back: Births, arrays: Sequence) -> Found:
         """Returns what these visitors say."""

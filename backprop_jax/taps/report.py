@@ -65,6 +65,7 @@ class Birth:
       place: where in the result; None if not one place.
       slopes: of an elementwise step, its derivative in each operand there.
       advice: what usually helps.
+      reached: results and gradients that are finite if what was born here is taken out.
     """
 
     kind: str
@@ -78,6 +79,7 @@ class Birth:
     place: tuple[int, ...] | None
     slopes: tuple[float, ...]
     advice: str
+    reached: tuple[str, ...]
 
     def __str__(self) -> str:
         lines = [("equation", self.equation), ("written at", self.written_at)]
@@ -123,21 +125,29 @@ class Report:
     def __bool__(self) -> bool:
         return bool(self.births or self.given or self.reached)
 
+    @property
+    def cause(self) -> Birth:
+        """The first birth without which a result or gradient is finite; else the first of all."""
+        return next((birth for birth in self.births if birth.reached), self.births[0])
+
     def __str__(self) -> str:
         lines = []
         if self.given:
             lines.append(f"{self.title}: not finite to begin with: {', '.join(self.given)}")
         if not self.births:
             return "\n".join(lines or [f"{self.title}: all values and cotangents are finite"])
-        first, *others = self.births
-        lines += [f"{self.title}: {first.headline}", str(first)]
-        end = f"reached {', '.join(self.reached)}" if self.reached else MASKED
-        lines += [f"  {'in the end:':<13}{end}", f"  {'to go on:':<13}{first.advice}"]
-        if others:
-            lines.append("after it:")
-        for other in others:
-            trips = "".join(f", iteration {trip}" for trip, _ in other.iterations)
-            lines.append(f"  {other.headline}{trips}: {other.written_at}")
+        cause = self.cause
+        lines += [f"{self.title}: {cause.headline}", str(cause)]
+        reached = cause.reached or self.reached
+        end = f"reached {', '.join(reached)}" if reached else MASKED
+        lines += [f"  {'in the end:':<13}{end}", f"  {'to go on:':<13}{cause.advice}"]
+        at = self.births.index(cause)
+        for when, others in (("before", self.births[:at]), ("after", self.births[at + 1 :])):
+            if others:
+                lines.append(f"{when} it{', of no effect alone' if when == 'before' else ''}:")
+            for other in others:
+                trips = "".join(f", iteration {trip}" for trip, _ in other.iterations)
+                lines.append(f"  {other.headline}{trips}: {other.written_at}")
         if self.count > len(self.births):
             lines.append(f"  and in {self.count - len(self.births)} more steps")
         return "\n".join(lines)
@@ -204,17 +214,21 @@ def births_of(visitor: Births, seen: dict, back: bool) -> list[tuple[Step, np.nd
 
 
 def told_of(
-    visitor: Births, seen: dict, made_at: Callable[[Step], Sequence[str]] | None
+    visitor: Births,
+    seen: dict,
+    reached: Sequence[tuple[str, ...]],
+    made_at: Callable[[Step], Sequence[str]] | None,
 ) -> list[Birth]:
     """Returns the births that a close look has seen, in the order in which they happened.
 
-    `made_at`: of the way back; a step → the primitives whose derivative it may be.
+    `reached`: of each step, what it has reached. `made_at`: of the way back; a step → the
+    primitives whose derivative it may be.
     """
     births = []
     for step, _ in births_of(visitor, seen, made_at is not None):
         i = visitor.steps.index(step)
         row = {name: np.asarray(values[i]) for name, values in seen.items()}
-        births.append(birth(step, row, made_at))
+        births.append(birth(step, row, reached[i], made_at))
     return births
 
 
@@ -249,7 +263,12 @@ def iterations(step: Step, trips: np.ndarray) -> tuple[tuple[int, str], ...]:
     return tuple(found)
 
 
-def birth(step: Step, row: dict, made_at: Callable[[Step], Sequence[str]] | None) -> Birth:
+def birth(
+    step: Step,
+    row: dict,
+    reached: tuple[str, ...],
+    made_at: Callable[[Step], Sequence[str]] | None,
+) -> Birth:
     """Returns a birth from what was seen of a step."""
     way = "forward" if made_at is None else "again" if AGAIN in step.scope else "back"
     atoms = [v.aval for v in step.equation.invars]
@@ -276,6 +295,7 @@ def birth(step: Step, row: dict, made_at: Callable[[Step], Sequence[str]] | None
         place,
         tuple(map(float, row["slopes"][: len(atoms)])),
         advice(step, way, derivative_of, operands),
+        reached,
     )
 
 

@@ -176,6 +176,23 @@ def test_what_is_masked_is_told_and_said_to_be():
     assert str(safe) == "<lambda>: all values and cotangents are finite"
 
 
+def test_the_cause_is_what_the_result_is_finite_without():
+    """What is masked before is told of as such; an infinity that becomes a NaN is the cause."""
+
+    def loss(x):
+        harmless = jnp.where(x > 0, jnp.log(x), 0.0)  # not the cause: masked
+        grown = jnp.exp(x * 1e3)  # the cause
+        return jnp.sum(harmless + (grown - grown))
+
+    report = bp.find_nonfinite(loss, jnp.array([0.0, 1.0]))
+    assert [birth.primitive for birth in report.births][:3] == ["log", "exp", "sub"]
+    assert report.cause is report.births[1]
+    assert "the result" in report.cause.reached and report.births[0].reached == ()
+    lines = str(report).splitlines()
+    assert lines[0] == "loss: infinity born in 'exp', on the way forward"
+    assert "before it, of no effect alone:" in lines and "after it:" in lines
+
+
 def test_what_was_not_finite_to_begin_with():
     report = bp.find_nonfinite(lambda w: w["a"] * 2, {"a": jnp.array([jnp.nan, 1.0])})
     assert str(report) == "<lambda>: not finite to begin with: args[0]['a']"
