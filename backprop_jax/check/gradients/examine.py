@@ -8,7 +8,7 @@ import numpy as np
 
 from backprop_jax.check.gradients.findings import GradsReport
 from backprop_jax.check.gradients.sides import Side, digits, finest
-from backprop_jax.check.numerical.slopes import TINY, Slopes, noise_of, slopes
+from backprop_jax.check.numerical.slopes import TINY, Slopes, noise_of, roughness, slopes
 from backprop_jax.check.numerical.steps import bins, direction, signs
 from backprop_jax.check.numerical.vectors import Space, Vector
 from backprop_jax.check.verdict import MARGIN, Tolerance, judge
@@ -169,6 +169,7 @@ class Examination:
         if disputed.any() and not broken.any():
             moved = [np.abs(self.base.push(v, x) - pushed) for x in self._nearby(self.base)]
             far = far + MARGIN * np.max(np.nan_to_num(moved), axis=0)
+            far = far + 2 * roughness(self.base.f, self.base.x, v, self.digits)
             disputed &= np.asarray(apart > far)
         self._count(int(seen.sum()), len(seen), apart, far, found.error, scale)
         wrong = broken | disputed
@@ -198,7 +199,9 @@ class Examination:
                     self.base.f, self.base.x, v, noise=noise, digits=self.digits, first=self.first
                 )
                 apart, far, seen = self.distance(v, found, c, pulled)
-            far += MARGIN * 6 * float(np.linalg.norm(np.where(v != 0, moved * v, 0.0)))
+            rough = c * roughness(self.base.f, self.base.x, v, self.digits)
+            moved = MARGIN * np.where(v != 0, moved * v, 0.0)
+            far += 6 * float(np.linalg.norm(moved) + 2 * np.linalg.norm(rough))
         scale, (_, _, bar) = self._scale(v, found, c, pulled), found.along(c)
         self._count(int(seen), 1, *map(np.array, (apart, far, bar, scale)))
         if apart > far:

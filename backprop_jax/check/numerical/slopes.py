@@ -220,3 +220,17 @@ def noise_of(f: Callable[[Vector], Vector], x: Vector, v: Vector, digits: int = 
     typical = float(np.median(some)) if some.size else 0.0
     with np.errstate(invalid="ignore"):
         return np.where(np.isfinite(values[2]), np.maximum(own, typical * np.abs(values[2])), 0.0)
+
+
+def roughness(f: Callable[[Vector], Vector], x: Vector, v: Vector, digits: int = 52) -> Vector:
+    """Returns what rounding may make of a slope at x, where f goes up and down in stairs.
+
+    So does 1 + tanh x where little is left of it: from one stair to the next is farther than the
+    steps that `noise_of` and short differences take, and on a stair all seems smooth. The fourth
+    differences of longer steps cross them; of a smooth f they are as small as rounding.
+    """
+    h = 2.0 ** -(digits / 4)
+    values = np.stack([f(x + k * h * v) for k in range(-3, 4)])
+    with np.errstate(all="ignore"):
+        bends = np.max(np.abs(np.diff(values, n=4, axis=0)), axis=0) / np.sqrt(70)
+    return 4 * np.where(np.isfinite(bends), bends, 0.0) * 2.0 ** (LEVELS - 1 - FIRST_STEP)
