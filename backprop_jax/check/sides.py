@@ -47,13 +47,14 @@ def difference(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def direction(x: Any, steepest: np.ndarray | None, generator: Any) -> np.ndarray:
     """Returns a direction that moves every element by about its own size.
 
-    An element that is far smaller than the others moves by a thousandth of their size, an infinite
-    one not at all. `steepest`: whose signs to take; else they are random.
+    An element that is far smaller than the others moves by a thousandth of their size, or of one if
+    they are huge, as what masks; an infinite one not at all. `steepest`: whose signs to take; else
+    they are random.
     """
     x = as_wide(x)
     moving = np.isfinite(x)
     size = np.abs(np.where(moving, x, 0))
-    typical = math.sqrt(np.mean(size**2)) if x.size else 0.0
+    typical = min(math.sqrt(np.mean(size**2)), 1.0) if x.size else 0.0
     size = np.maximum(size, 1e-3 * typical) if typical else np.ones_like(size)
     size = np.where(moving, size, 0)
     if steepest is not None and np.any(steepest):
@@ -68,15 +69,15 @@ def direction(x: Any, steepest: np.ndarray | None, generator: Any) -> np.ndarray
 def measure(step: Step, function: Function, directions: dict[int, np.ndarray]) -> Measured | None:
     """Returns the slope of the cotangents times the function, None if it is not finite.
 
-    Central differences of shrinking steps, the error of second order taken out of each two of them;
-    the two that are closest to each other, rounding counted in, are believed.
+    Central differences of shrinking steps, the error of second order taken out of each two of them.
+    Three that follow each other must agree to be believed: two may by chance.
     """
     pairs = enumerate(zip(step.cotangents or (), step.results, strict=True))
     g = {k: as_wide(g) for k, (g, _) in pairs if g is not None}
     start = run_at(function, directions, 0.0, g)
     finite = {k: np.where(np.isfinite(z), z, 0) for k, z in start.items()}
     level = math.sqrt(sum(np.sum(np.abs(g[k] * finite[k]) ** 2) for k in g))
-    best, slopes = None, []
+    best, slopes, refined = None, [], []
     low = high = 0.0
     for h in function.steps:
         ahead, behind = (run_at(function, directions, t, g) for t in (h, -h))
@@ -92,10 +93,12 @@ def measure(step: Step, function: Function, directions: dict[int, np.ndarray]) -
         high = float(sum(np.sum(np.maximum(a, b)) for a, b in sides))
         if len(slopes) > 1:
             square = (function.steps[len(slopes) - 2] / h) ** 2
-            better = (square * slopes[-1] - slopes[-2]) / (square - 1)
-            bar = abs(better - slopes[-1]) + 8 * function.eps * level / h
+            refined.append((square * slopes[-1] - slopes[-2]) / (square - 1))
+        if len(refined) > 1:
+            apart = max(abs(refined[-1] - slopes[-1]), abs(refined[-1] - refined[-2]))
+            bar = apart + 8 * function.eps * level / h
             if math.isfinite(bar) and (best is None or bar < best[1]):
-                best = better, bar
+                best = refined[-1], bar
     return Measured(*best, low, high) if best and math.isfinite(high - low) else None
 
 

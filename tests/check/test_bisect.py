@@ -157,6 +157,7 @@ def lstm(x: Any) -> Any:
 
 
 MASK = jnp.array([0.0, -jnp.inf, 0.0, 0.0])
+HUGE = jnp.array([0.0, -1e9, 0.0, -1e9])
 
 # fmt: off
 RIGHT = {
@@ -164,6 +165,7 @@ RIGHT = {
     "at the kink":         lambda x: jnp.sum(jax.nn.relu(x - x) + jnp.abs(x * 0) + lax.max(x, x)),
     "at ties":             lambda x: jnp.max(jnp.round(x)) + jnp.sum(jnp.sort(jnp.round(x), 0) * x),
     "masked by -inf":      lambda x: jnp.sum(jax.nn.softmax(x + MASK) ** 2),
+    "masked by -1e9":      lambda x: jnp.sum(owned(*PARTS["attention"])(x + HUGE) ** 2),
     "its own rule":        lambda x: jnp.sum(owned(scaled, backward(same, same))(x, jnp.sin(x))),
     "where at 0":          lambda x: jnp.sum(jnp.where(x > 0, jnp.sqrt(jnp.abs(x)), 0)),
     "another precision":   lambda x: jnp.sum(jnp.sin(x.astype("bfloat16") * 3).astype("float32")),
