@@ -84,7 +84,12 @@ with jax.enable_x64(True):
     EXPECTED = jax.grad(straight, 2)(WEIGHTS, X, SHIFTS)
 
 every_model = pytest.mark.parametrize("model", MODELS, ids=lambda f: f.__name__)
-modes = pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["eager", "jit"])
+EAGERLY = [(unrolled, False), (scanned, False)]
+in_each_way = pytest.mark.parametrize(
+    "model, compiled",
+    [*EAGERLY, *((model, True) for model in MODELS)],
+    ids=lambda x: ("eager", "jit")[x] if isinstance(x, bool) else x.__name__,
+)
 
 
 def in_order(model, found):
@@ -93,10 +98,10 @@ def in_order(model, found):
     return found[::-1] if model is backwards else found
 
 
-@modes
-@every_model
-def test_cotangents_are_those_of_a_number_added_there(model, mode):
-    run = mode(bp.value_grad_and_cotangents(model, select=SELECTORS))
+@in_each_way
+def test_cotangents_are_those_of_a_number_added_there(model, compiled):
+    run = bp.value_grad_and_cotangents(model, select=SELECTORS)
+    run = jax.jit(run) if compiled else run
     value, gradient, found = run(WEIGHTS, X)
     expected = jax.value_and_grad(straight)(WEIGHTS, X)
     np.testing.assert_allclose(value, expected[0], rtol=1e-12)
@@ -144,9 +149,8 @@ def test_of_a_value_that_does_not_depend_on_the_argument():
     assert aux["norm"] == np.sum(X)
 
 
-@modes
 @every_model
-def test_a_hook_changes_what_flows_on(model, mode):
+def test_a_hook_changes_what_flows_on(model):
     """A cotangent of h scaled by 2 in each block is that of a model that says so itself."""
 
     @jax.custom_vjp
@@ -161,8 +165,8 @@ def test_a_hook_changes_what_flows_on(model, mode):
             x = jnp.where(h[0] > 0, jnp.sin(h), jnp.cos(h))
         return jnp.sum(x**2)
 
-    expected = jax.grad(by_hand)(WEIGHTS, X)
-    gradient = mode(bp.grad(model, hooks={"h": lambda g: 2 * g}))(WEIGHTS, X)
+    expected = jax.jit(jax.grad(by_hand))(WEIGHTS, X)
+    gradient = jax.jit(bp.grad(model, hooks={"h": lambda g: 2 * g}))(WEIGHTS, X)
     np.testing.assert_allclose(gradient, expected, rtol=1e-12, atol=1e-15)
 
 

@@ -36,18 +36,14 @@ ENDLESS = endless.__code__.co_firstlineno + 3
 # fmt: off
 FORWARD = {
     "log of 0":              lambda x, bad: 0 * jnp.log(pick(bad, 0, 1) + 0 * x),
-    "log of -1":             lambda x, bad: 0 * jnp.log(pick(bad, -1, 1) + 0 * x),
     "0 / 0":                 lambda x, bad: (0 * x) / pick(bad, 0, 1),
-    "1 / 0":                 lambda x, bad: 0 * (1 / (pick(bad, 0, 1) + 0 * x)),
     "inf - inf":             lambda x, bad: 0 * x + (pick(bad, INF, 1) - pick(bad, INF, 1)),
     "0 * inf":               lambda x, bad: pick(bad, 0, 1) * pick(bad, INF, 0) + 0 * x,
-    "sqrt of -1":            lambda x, bad: 0 * jnp.sqrt(pick(bad, -1, 1) + 0 * x),
     "rsqrt of 0":            lambda x, bad: 0 * lax.rsqrt(pick(bad, 0, 1) + 0 * x),
     "exp of 1e3":            lambda x, bad: 0 * jnp.exp(pick(bad, 1e3, 1) + 0 * x),
     "1 / 0 by power":        lambda x, bad: 0 * (pick(bad, 0, 1) + 0 * x) ** -1.5,
     "overflow of a sum":     lambda x, bad: 0 * jnp.sum(pick(bad, 1e38, 0) + 0 * x) + 0 * x,
     "overflow to bfloat16":  lambda x, bad: 0 * (pick(bad, 3.4e38, 1) + 0 * x).astype("bfloat16").astype("float32"),
-    "overflow in bfloat16":  lambda x, bad: 0 * (jnp.exp(pick(bad, 90, 1).astype("bfloat16")).astype("float32")) + 0 * x,
     "product in bfloat16":   lambda x, bad: 0 * jnp.dot(*(2 * [(pick(bad, 1e30, 0) + 0 * x).astype("bfloat16")[0]])).astype("float32") + 0 * x,
     "softmax of nothing":    lambda x, bad: 0 * jax.nn.softmax(jnp.where(bad, -jnp.inf, x)),
     "cosine of 0":           lambda x, bad: 0 * x / jnp.linalg.norm(x * pick(bad, 0, 1)),
@@ -57,7 +53,6 @@ FORWARD = {
 }
 BACK = {
     "sqrt at 0":             lambda x, bad: jnp.sqrt(pick(bad, 0, 1) * (x ** 2)),
-    "norm of 0":             lambda x, bad: jnp.sqrt(jnp.sum((pick(bad, 0, 1) * x) ** 2)),
     "masked sqrt":           lambda x, bad: jnp.where(bad, 0.0, jnp.sqrt(pick(bad, 0, 1) * x ** 2)),
     "power at 0":            lambda x, bad: (pick(bad, 0, 1) * x ** 2) ** 0.3,
     "arccos at 1":           lambda x, bad: jnp.arccos(pick(bad, 1, 0) + 0 * x),
