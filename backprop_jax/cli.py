@@ -1,4 +1,4 @@
-"""The command line: `backprop-jax run | compare | schema`.
+"""The command line: `backprop-jax run | sweep | compare | schema`.
 
 Exit codes: 0 all is well; 1 the loss was not finite, or gradients disagree; 2 the command or the
 configuration is wrong; 130 interrupted from the keyboard, 143 terminated, in both cases with the
@@ -19,11 +19,11 @@ OPTIONAL = ("matplotlib", "optax", "pydantic", "rich", "sklearn", "yaml")
 """Packages of the extra `run`; everything else must be there."""
 
 try:
-    from backprop_jax.runner import commands, run
+    from backprop_jax.runner import commands, run, sweep
 except ModuleNotFoundError as error:
     if str(error.name).partition(".")[0] not in OPTIONAL:
         raise
-    commands = run = None
+    commands = run = sweep = None
 
 WRONG, BAD = 1, 2
 
@@ -33,6 +33,7 @@ ABOUT = (
 
 COMMANDS = {
     "run": "train as CONFIG.yaml says, into a folder of its own",
+    "sweep": "run every combination of some values, as in seed=0..4 model.dropout=0.1,0.2",
     "compare": "compare the gradient of a function, or of an experiment's loss, with others of it",
     "schema": "print the JSON schema of a configuration, for editors",
 }
@@ -60,7 +61,7 @@ RESUME = "go on in the folder of a run; without DIR, in that of this file's late
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     given = _arguments(argv)
-    if commands is None or run is None:
+    if commands is None or run is None or sweep is None:
         print("backprop-jax needs more packages: pip install 'backprop-jax[run]'", file=sys.stderr)
         return BAD
     try:
@@ -69,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return commands.print_config(given.config, given.overrides)
             case "run":
                 return run.run(given.config, given.overrides, given.out, given.resume)
+            case "sweep":
+                return sweep.sweep(given.config, given.overrides, given.out, given.resume)
             case "compare":
                 options = {key: getattr(given, key) for key in COMPARE}
                 return commands.compare(given.target, given.overrides, commands.Asked(**options))
@@ -100,6 +103,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         command.add_argument("overrides", nargs="*", metavar="KEY.SUB=VALUE", help=OVERRIDES)
         if name == "run":
             command.add_argument("--print-config", action="store_true", help=PRINT)
+        if name in ("run", "sweep"):
             where = command.add_mutually_exclusive_group()
             where.add_argument("--out", type=Path, metavar="DIR", help="folder for the results")
             where.add_argument(

@@ -11,5 +11,6 @@ folder        what is written; display and curves show it
 snapshots     one checkpoint as one file; keeper says when, and which ones stay
 resume        going on with a run; stopping: being asked to end one
 run           one run from the file to the folder
+sweep         many runs of one configuration
 commands      compare, schema
 """

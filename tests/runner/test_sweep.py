@@ -1,0 +1,129 @@
+"""Many runs of one configuration: each in its folder, gone on with after a stop, in a table."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from backprop_jax.errors import ConfigError
+from backprop_jax.runner import run as run_module
+from backprop_jax.runner import sweep as sweep_module
+from backprop_jax.runner.sweep import grid, values_of
+
+VALUES = [
+    ("1e-4,1e-3", ["1e-4", "1e-3"]),
+    ("0..4", ["0", "1", "2", "3", "4"]),
+    ("-1..1,7", ["-1", "0", "1", "7"]),
+    ("[64],[128, 128]", ["[64]", "[128, 128]"]),
+    ("{a: 1, b: 2},3", ["{a: 1, b: 2}", "3"]),
+    ("'a,b',\"c,d\"", ["'a,b'", '"c,d"']),
+    ("3..3", ["3"]),
+    ("", [""]),
+    ("a..b", ["a..b"]),
+]
+
+
+@pytest.mark.parametrize(("text", "values"), VALUES)
+def test_a_text_lists_values(text, values):
+    assert values_of(text) == values
+
+
+def test_every_combination_is_a_run():
+    runs = grid(["a.b=1,2", "seed=0..2", "c=3"])
+    assert [one.values for one in runs][:4] == [
+        {"a.b": "1", "seed": "0"},
+        {"a.b": "1", "seed": "1"},
+        {"a.b": "1", "seed": "2"},
+        {"a.b": "2", "seed": "0"},
+    ]
+    assert runs[-1].overrides == ["a.b=2", "seed=2", "c=3"]
+    assert [one.name for one in runs][-1] == "005-b=2,seed=2"
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["seed=3"], "command line: nothing varies"),
+        (["seed=4..0"], "command line: 4..0: expected first..last, at most 10000 of them"),
+        (["seed=0..99", "model.degree=0..999"], "command line: 100000 runs are more than 10000"),
+    ],
+)
+def test_what_is_no_grid_is_an_error(words, error):
+    with pytest.raises(ConfigError) as raised:
+        grid(words)
+    assert str(raised.value).splitlines()[0] == error
+
+
+WORDS = ("sweep", "line.yaml", "optimizer.learning_rate=0.05,1e4", "seed=0..1", "training.steps=12")
+
+
+def test_a_sweep_is_done_stopped_and_gone_on_with(cli, folder, monkeypatch):
+    """The third of four runs is terminated; the first two are not done again."""
+    started = []
+
+    def counted(path, overrides, **where):
+        started.append(where)
+        return original(path, overrides, **where)
+
+    def asked():
+        """Has the third run stop after a step."""
+        return "terminated" if len(started) == 3 else None
+
+    original = sweep_module.run
+    monkeypatch.setattr(sweep_module, "run", counted)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "stop_when_asked", lambda: nullcontext(asked))
+        result = cli(*WORDS, "--out", "out")
+    assert result.code == 143
+    assert "[3/4] optimizer.learning_rate=1e4 seed=0: terminated" in result.out
+    table = (folder / "out/summary.md").read_text()
+    assert [line.split("|")[3].strip() for line in table.splitlines()[2:]] == [
+        "completed",
+        "completed",
+        "terminated",
+        "waiting",
+    ]
+    result = cli(*WORDS, "--resume", "out")
+    assert result.code == 1
+    assert "[1/4] optimizer.learning_rate=0.05 seed=0: completed  loss " in result.out
+    assert result.out.count(", as before") == 2
+    assert "[4/4] optimizer.learning_rate=1e4 seed=1: nonfinite" in result.out
+    assert len(started) == 5
+    assert started[3] == {"resume": Path("out") / NAMES[2]}
+    assert sorted(path.name for path in (folder / "out").iterdir() if path.is_dir()) == NAMES
+    assert (folder / "out/sweep.png").read_bytes().startswith(b"\x89PNG")
+    assert "step 12/12  test  loss" in (folder / "out" / NAMES[0] / "output.txt").read_text()
+    recipe = (folder / "line.yaml").read_text()
+    (folder / "line.yaml").write_text(recipe.replace("log_every: 5", "log_every: 6"))
+    other = cli(*WORDS, "--resume", "out")
+    assert (other.code, other.err) == (
+        2,
+        "--resume out: this was another sweep\n  training.log_every: 5 → 6\n"
+        "  to go on:   say the same, or begin one without --resume\n",
+    )
+    other = cli("sweep", "line.yaml", "seed=0..3", "--resume", "out")
+    assert other.code == 2
+    assert other.err.startswith(
+        "--resume out: this was a sweep of optimizer.learning_rate=0.05,1e4"
+    )
+
+
+NAMES = [
+    "000-learning_rate=0.05,seed=0",
+    "001-learning_rate=0.05,seed=1",
+    "002-learning_rate=1e4,seed=0",
+    "003-learning_rate=1e4,seed=1",
+]
+
+
+def test_a_wrong_value_stops_the_sweep_before_it_begins(cli, folder):
+    result = cli("sweep", "line.yaml", "model.degree=1,-1")
+    error = "command line: model.degree: expected a number of at least 0, got -1\n"
+    assert result == (2, "", error)
+    assert not (folder / "runs").exists()
+
+
+def test_the_folder_of_a_run_is_not_that_of_a_sweep(cli, folder):
+    (folder / "other").mkdir()
+    error = "--resume other: not the folder of a sweep: it has no sweep.json\n"
+    assert cli("sweep", "line.yaml", "seed=0..1", "--resume", "other") == (2, "", error)
