@@ -21,6 +21,7 @@ from jax.ad_checkpoint import checkpoint_name
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function, size_in_bytes
 from backprop_jax.engine.registry import Unit, dear_to_recompute, structured
+from backprop_jax.engine.tape import Recorded
 from backprop_jax.partition.keeping import in_force
 from backprop_jax.partition.residuals import Split, split
 from backprop_jax.partition.sums import after_last, before_first
@@ -321,7 +322,8 @@ def while_loop(
         def trip(carry: list) -> list:
             return run(*consts, *carry)
 
-        if keeping.repeated:
+        # What is differentiated again is one loop better than loops that fill places.
+        if keeping.repeated or any(isinstance(x, Recorded) for x in operands):
             carry, trips = run_and_count(trip, goes_on, start)
             return carry, (trips, ())
         carry, trips, kept = run_and_keep(trip, goes_on, start, places)
