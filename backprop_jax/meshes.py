@@ -36,7 +36,7 @@ def placed(aval: Any) -> Any:
     return aval.sharding if told else None
 
 
-def filled(aval: Any, number: int) -> Any:
+def filled(aval: Any, number: float) -> Any:
     """Returns an array of this type with a number in all places."""
     sharding, kind = placed(aval), aval.manual_axis_type
     plain = sharding and sharding.update(spec=jax.P(*sharding.spec.partitions))

@@ -116,8 +116,9 @@ def is_number(aval: Any) -> bool:
 def is_elementwise(step: Step) -> bool:
     """Returns whether a step is applied place by place, by a rule that has a formula for each."""
     rule = lookup(step.equation.primitive)
-    known = type(rule) is Row and rule.kind == "elementwise"
-    return known and all(c is None or type(c) is Column for c in rule.columns)
+    if not isinstance(rule, Row) or rule.kind != "elementwise":
+        return False
+    return all(c is None or type(c) is Column for c in rule.columns)
 
 
 class Looked(dict):

@@ -1,6 +1,7 @@
 # ruff: noqa: E501 (rows of a table stay rows)
 """What the public functions have that JAX's do not, and what a derivative is besides its value."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,17 @@ reversed_only.defvjp(lambda x: (jnp.sin(x), x), lambda x, g: (g * jnp.cos(x),))
 def test_jvp_goes_through_a_custom_vjp():
     assert_same(bp.jvp(reversed_only, (X,), (X,)), jax.jvp(jnp.sin, (X,), (X,)))
     assert_same(bp.jacfwd(reversed_only)(X), jax.jacfwd(jnp.sin)(X))
+
+
+@pytest.mark.parametrize("imaginary", [0, 1j], ids=["real", "complex"])
+def test_jvp_of_a_rule_that_asks_what_the_loss_depends_on(x64, imaginary):
+    """At cotangents of zero the rule of `qr` takes the added columns for a choice that is free."""
+    rng = np.random.default_rng(0)
+    x, v = rng.normal(size=(2, 4, 2)) + imaginary * rng.normal(size=(2, 4, 2))
+    full = functools.partial(jnp.linalg.qr, mode="complete")
+    slopes = bp.jvp(full, (x,), (v,))[1]
+    for got, ahead, behind in zip(slopes, full(x + 1e-6 * v), full(x - 1e-6 * v), strict=True):
+        np.testing.assert_allclose(got, (ahead - behind) / 2e-6, atol=1e-8)
 
 
 def test_jvp_compiled_runs_no_reverse_pass():
