@@ -124,7 +124,7 @@ def ulps(found: np.ndarray, true: Sequence, dtype: type) -> np.ndarray:
 #: Elementwise primitives that are not measured, and why: reason → names.
 UNMEASURED = {
     "hands on the cotangent, or a share of it: nothing is rounded": """
-        abs add add_any clamp complex conj copy imag max min neg real sign sub""",
+        abs add add_any clamp complex conj copy imag max min neg nextafter real sign sub""",
     "a random number; its slope is that of `igamma` over the density": "random_gamma",
 }
 

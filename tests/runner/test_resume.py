@@ -113,13 +113,21 @@ def test_a_run_that_is_asked_to_stop_saves_first(
     assert same(alone, folder / "out")
 
 
-def test_a_second_signal_is_not_held_back():
+def test_a_second_signal_is_not_held_back(ctrl_c):
     with stop_when_asked() as stop:
         assert stop() is None
         send(signal.SIGINT)()
         assert stop() == "interrupted from the keyboard"
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)()
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as it is in a terminal; a test run in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_outside_the_main_thread_nobody_is_asked():

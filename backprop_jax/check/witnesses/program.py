@@ -40,7 +40,7 @@ MOVES = {
 }  # fmt: skip
 """What puts elements elsewhere, or leaves them out, and does not change them."""
 
-FLAT = {"floor", "ceil", "round", "sign", "stop_gradient", "nextafter"}
+FLAT = {"floor", "ceil", "round", "sign", "stop_gradient"}
 """What has no slope, or is told to have none."""
 
 SETTINGS = {
