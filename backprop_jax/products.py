@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from backprop_jax.api import grad, one, vjp
 from backprop_jax.arguments import (
@@ -24,7 +23,6 @@ from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function, evaluate, needed_for, variables
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.errors import NotLinear, message
-from backprop_jax.meshes import filled, of_cotangents
 
 
 def jvp(fun: Callable, primals: Sequence, tangents: Sequence, has_aux: bool = False) -> tuple:
@@ -75,7 +73,7 @@ def pushforward(fun: Callable, primals: Sequence, has_aux: bool = False) -> tupl
         present[:] = [i for i, g in enumerate(gradients) if g is not None]
         return [gradients[i] for i in present]
 
-    seeds = [small(pull.result_avals[i]) for i in moving]
+    seeds = [ct.small(pull.result_avals[i]) for i in moving]
     _, transpose = sweep(back, seeds, [True] * len(seeds))
 
     def push(*tangents: PyTree) -> PyTree:
@@ -86,19 +84,6 @@ def pushforward(fun: Callable, primals: Sequence, has_aux: bool = False) -> tupl
         return jax.tree.unflatten(pull.result_tree, ct.presented(found, pull.result_avals))
 
     return (result, push, *aux)
-
-
-def small(aval: Any) -> Any:
-    """Returns small cotangents of a value, no two alike, at which a pullback is recorded.
-
-    It is linear, so its transpose is the same at all of them but at zero: there a rule that asks
-    what the loss depends on, as that of `qr` and `eigh`, is told that it depends on nothing.
-    """
-    g = filled(of_cotangents(aval), 2.0**-20)
-    if not aval.size:
-        return g
-    places = lax.iota(g.real.dtype, aval.size).reshape(aval.shape)
-    return g * lax.cos(places).astype(g.dtype)
 
 
 def hvp(fun: Callable, primals: Sequence, tangents: Sequence, argnums: Argnums = 0) -> PyTree:

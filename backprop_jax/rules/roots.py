@@ -33,7 +33,7 @@ def pushed(fun: Callable[..., list], operands: Sequence, tangents: Sequence) -> 
         present[:] = [i for i, g in enumerate(gradients) if g is not None]
         return [gradients[i] for i in present]
 
-    seeds = [ct.zeros(jax.typeof(results[i])) for i in moving]
+    seeds = [ct.small(jax.typeof(results[i])) for i in moving]
     _, push = sweep(back, seeds, [True] * len(seeds))
     slopes = dict(zip(moving, push([tangents[i] for i in present]), strict=True))
     return [slopes.get(i) for i in range(len(results))]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
+from jax.experimental import xla_metadata
 from jax.extend.core import primitives
 
 from backprop_jax.rules.calls import composite_p
@@ -149,3 +150,7 @@ CASES = [
     Case("while",  lambda x, n: lax.fori_loop(0, n, lambda i, v: lax.cond(i > 1, lax.sin, lax.exp, v), x), [(2,), ()], (REAL, integers(5)), "around a cond", jax_fails=NO_WHILE),
 ]
 # fmt: on
+
+if hasattr(xla_metadata, "xla_metadata_call2"):  # since jax 0.11
+    tagged = getattr(xla_metadata, "xla_metadata_call2")(lambda x, y: lax.sin(x) * y, {"tag": "to"})  # noqa: B009
+    CASES += [Case("xla_metadata_call", tagged, [(3,), (3,)])]
