@@ -87,6 +87,7 @@ def test_a_forward_half_that_differs():
     assert guilty.reason == "its forward half gives another value than the function itself"
 
 
+@pytest.mark.slow
 def test_the_transformer_with_one_wrong_sign_in_a_scan():
     weights, tokens = parameters()
     assert len(PARTS) == 12

@@ -72,6 +72,7 @@ def installed(name):
 REPLAYED = [installed(name) for name in ("mpmath", "sympy", "torch", "tensorflow")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REPLAYED)
 @pytest.mark.parametrize("fun", FUNCTIONS, ids=lambda f: f.__name__)
 def test_a_function_is_taken_again_in_another_system(fun, name):

@@ -118,3 +118,16 @@ def test_a_sum_over_all_places_is_made_once(counted):
     assert "reduce_sum[axes=(0,)" not in str(loop)
     expected = jax.grad(lambda h: pendulum(h, X, 7))(0.1)
     np.testing.assert_allclose(jax.jit(bp.grad(run))(0.1, X), expected, rtol=1e-12)
+
+
+def test_nested_loops_that_run_together():
+    """Under vmap every example has its own number of trips, in the inner loop, too."""
+
+    def nested(x, n):
+        inner = lambda i, x: lax.fori_loop(0, i, lambda j, x: jnp.sin(x), x * 1.1)  # noqa: E731
+        return lax.fori_loop(0, n, inner, x)
+
+    x, n = jnp.array([0.3, 0.4, 0.5]), jnp.array([3, 0, 2])
+    together = jax.jit(jax.vmap(bp.grad(nested)))(x, n)
+    alone = [bp.grad(nested)(*pair) for pair in zip(x, n, strict=True)]
+    np.testing.assert_allclose(together, alone, rtol=1e-12)

@@ -32,6 +32,7 @@ def test_a_rule_with_a_mistake_is_found_out(case):
     assert tally.counts["found by check_grads"]
 
 
+@pytest.mark.slow
 def test_rules_that_are_right_are_found_right():
     small = [check for check in some(of_sizes, 97) if check.operands[0].size < 1e5]
     found = [check.alarm() for check in (*some(of_singularities, 61), *small)]

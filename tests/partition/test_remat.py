@@ -105,6 +105,7 @@ def gradient(fun: Callable, *operands: Any) -> Any:
     return engine.grad(fun, (0, 1))(*operands)
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=14, deadline=None, derandomize=True, database=None)
 @hypothesis.given(
     st.sampled_from(sorted(PROGRAMS)),

@@ -423,6 +423,7 @@ def test_batches_go_on_in_the_middle_of_an_epoch(first):
     np.testing.assert_array_equal(every[first:], later)
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_the_same():
     """The short form of `python -m tests.crashes --kills 50`."""
     found = crashes.crash(kills=2, steps=45, seed=1, longest=0.02)

@@ -82,6 +82,11 @@ def counted(x: Any) -> Any:
 composed = lax.composite(lambda x, y: lax.sin(x) * y, name="tests.product")
 
 
+def climbing(x: Any, stop: Any) -> Any:
+    """A fori_loop with a bound known at run time."""
+    return lax.fori_loop(0, stop, lambda i, x: lax.sin(x) * 1.1, x)
+
+
 def halved(x: Any, y: Any) -> Any:
     """A while_loop whose trips the numbers decide on; an integer and a part at rest go along."""
 
@@ -145,7 +150,7 @@ CASES = [
     Case("while",  halved,                                                     [(3,), (3,)],     UNIT, jax_fails=NO_WHILE),
     Case("while",  counting,                                                   [(3,), ()],       (REAL, integers(5)), "a bound known at run time, twice", jax_fails=NO_WHILE),
     Case("while",  lambda x, n: lax.fori_loop(0, 30 + n, lambda i, c: lax.sin(c) * 1.2, x), [(2,), ()], (POSITIVE, integers(5)), "many trips", dtypes=(), jax_fails=NO_WHILE),
-    Case("while",  lambda x, n: jax.vmap(counting)(x, n),                      [(2,), (2,)],     (REAL, integers(5)), "several that run together", jax_fails=NO_WHILE),
+    Case("while",  lambda x, n: jax.vmap(climbing)(x, n),                      [(2,), (2,)],     (REAL, integers(5)), "several that run together", jax_fails=NO_WHILE),
     Case("while",  lambda x, n: lax.fori_loop(0, -n, lambda i, c: c * c, x),   [(2,), ()],       (REAL, integers(5)), "no trip", jax_fails=NO_WHILE),
     Case("while",  lambda x, n: lax.fori_loop(0, n, lambda i, v: lax.cond(i > 1, lax.sin, lax.exp, v), x), [(2,), ()], (REAL, integers(5)), "around a cond", jax_fails=NO_WHILE),
 ]
