@@ -32,6 +32,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 
 
 @each_page
+@pytest.mark.usefixtures("the_book_as_it_was")
 def test_examples_print_what_stands_below_them(page):
     names = {}
     for code, expected in EXAMPLE.findall(page.read_text()):

@@ -16,7 +16,6 @@ from jax.interpreters import mlir
 
 import backprop_jax as bp
 from backprop_jax import extend
-from backprop_jax.engine.registry import book
 from backprop_jax.errors import BackpropError, UncheckedRule, WrongRule
 
 X = jnp.array([2.7, -1.2, 0.4])
@@ -243,15 +242,6 @@ def new_primitive(name: str, **impl: Any) -> Primitive:
     primitive.def_abstract_eval(lambda x: x)
     mlir.register_lowering(primitive, mlir.lower_fun(lambda x: 2 * x, multiple_results=False))
     return primitive
-
-
-@pytest.fixture
-def the_book_as_it_was():
-    """Rules that a test adds are gone after it."""
-    before = dict(book)
-    yield
-    book.clear()
-    book.update(before)
 
 
 def test_a_rule_that_is_added_is_checked_where_it_is_first_met(the_book_as_it_was):
