@@ -21,7 +21,7 @@ from backprop_jax.arguments import (
 )
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function, evaluate, needed_for, variables
-from backprop_jax.engine.sweep import sweep
+from backprop_jax.engine.sweep import sweep, transposed
 from backprop_jax.errors import NotLinear, message
 
 
@@ -62,25 +62,10 @@ def jvp(fun: Callable, primals: Sequence, tangents: Sequence, has_aux: bool = Fa
 def pushforward(fun: Callable, primals: Sequence, has_aux: bool = False) -> tuple:
     """Returns `fun(*primals)`, the function from tangents to the slope, and what is auxiliary."""
     result, pull, *aux = vjp(fun, *primals, has_aux=has_aux)
-    moving = [i for i, slot in enumerate(pull.pullback.outputs) if slot is not None]
-    present: list[int] = []
-
-    def back(*seeds: Any) -> list:
-        cotangents: list = [None] * len(pull.result_avals)
-        for i, g in zip(moving, seeds, strict=True):
-            cotangents[i] = g
-        gradients = pull.pullback(cotangents)
-        present[:] = [i for i, g in enumerate(gradients) if g is not None]
-        return [gradients[i] for i in present]
-
-    seeds = [ct.small(pull.result_avals[i]) for i in moving]
-    _, transpose = sweep(back, seeds, [True] * len(seeds))
+    forward = transposed(pull.pullback, pull.result_avals)
 
     def push(*tangents: PyTree) -> PyTree:
-        leaves = jax.tree.leaves(tangents)
-        given = [jnp.asarray(leaves[i]) for i in present]
-        slopes = dict(zip(moving, transpose(given), strict=True))
-        found = [slopes.get(i) for i in range(len(pull.result_avals))]
+        found = forward(jax.tree.leaves(tangents))
         return jax.tree.unflatten(pull.result_tree, ct.presented(found, pull.result_avals))
 
     return (result, push, *aux)

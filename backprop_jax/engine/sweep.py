@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jax.extend.core import set_current_trace, take_current_trace
 
+from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.reading import Reading, readings
 from backprop_jax.engine.reverse import Pullback
 from backprop_jax.engine.tape import Node, Tape
@@ -64,6 +65,33 @@ def leading_to(outputs: Sequence[int | None], nodes: Sequence[Node]) -> list[Nod
             wanted.update(slot for slot in node.operands if slot is not None)
             leading.append(node)
     return leading[::-1]
+
+
+def transposed(pull: Pullback, avals: Sequence) -> Callable[[Sequence], list]:
+    """Returns the way forward, the pullback of a pullback: tangents of operands → those of results.
+
+    Args:
+      pull: the way back.
+      avals: the types of its results.
+    """
+    moving = [i for i, slot in enumerate(pull.outputs) if slot is not None]
+    present: list[int] = []
+
+    def back(*seeds: Any) -> list:
+        cotangents: list = [None] * len(avals)
+        for i, g in zip(moving, seeds, strict=True):
+            cotangents[i] = g
+        gradients = pull(cotangents)
+        present[:] = [i for i, g in enumerate(gradients) if g is not None]
+        return [gradients[i] for i in present]
+
+    _, push = sweep(back, [ct.small(avals[i]) for i in moving], [True] * len(moving))
+
+    def forward(tangents: Sequence) -> list:
+        slopes = dict(zip(moving, push([array(tangents[i]) for i in present]), strict=True))
+        return [slopes.get(i) for i in range(len(avals))]
+
+    return forward
 
 
 def array(x: Any) -> Any:

@@ -15,28 +15,14 @@ from jax.custom_derivatives import SymbolicZero
 
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.registry import Unit
-from backprop_jax.engine.sweep import sweep
+from backprop_jax.engine.sweep import sweep, transposed
 
 
 def pushed(fun: Callable[..., list], operands: Sequence, tangents: Sequence) -> list:
     """Returns how the results of `fun` move if the operands move so; None for one that does not."""
     active = [v is not None and ct.is_differentiable(jax.typeof(v)) for v in tangents]
     results, pull = sweep(fun, operands, active)
-    moving = [i for i, slot in enumerate(pull.outputs) if slot is not None]
-    present: list[int] = []
-
-    def back(*seeds: Any) -> list:
-        cotangents: list = [None] * len(results)
-        for i, g in zip(moving, seeds, strict=True):
-            cotangents[i] = g
-        gradients = pull(cotangents)
-        present[:] = [i for i, g in enumerate(gradients) if g is not None]
-        return [gradients[i] for i in present]
-
-    seeds = [ct.small(jax.typeof(results[i])) for i in moving]
-    _, push = sweep(back, seeds, [True] * len(seeds))
-    slopes = dict(zip(moving, push([tangents[i] for i in present]), strict=True))
-    return [slopes.get(i) for i in range(len(results))]
+    return transposed(pull, list(map(jax.typeof, results)))(tangents)
 
 
 def of_leaves(fun: Callable, tree: Any) -> Callable[..., list]:
