@@ -154,7 +154,7 @@ def draw_like(case: Case, arrays: Sequence, purpose: str) -> tuple:
         values = rng.normal(size=aval.shape)
         if jax.dtypes.issubdtype(aval.dtype, np.complexfloating):
             values = values + 1j * rng.normal(size=aval.shape)
-        drawn.append(jnp.asarray(values, aval.dtype))
+        drawn.append(jax.device_put(values.astype(aval.dtype)))
     return tuple(drawn)
 
 
