@@ -1,4 +1,4 @@
-"""The command line: `backprop-jax run | sweep | compare | schema`.
+"""The command line: `backprop-jax run | sweep | compare | list | schema`.
 
 Exit codes: 0 all is well; 1 the loss was not finite, or gradients disagree; 2 the command or the
 configuration is wrong; 130 interrupted from the keyboard, 143 terminated, in both cases with the
@@ -19,11 +19,11 @@ OPTIONAL = ("matplotlib", "optax", "pydantic", "rich", "sklearn", "yaml")
 """Packages of the extra `run`; everything else must be there."""
 
 try:
-    from backprop_jax.runner import commands, run, sweep
+    from backprop_jax.runner import commands, kinds, listing, sweep
 except ModuleNotFoundError as error:
     if str(error.name).partition(".")[0] not in OPTIONAL:
         raise
-    commands = run = sweep = None
+    commands = kinds = listing = sweep = None
 
 WRONG, BAD = 1, 2
 
@@ -32,9 +32,10 @@ ABOUT = (
 )
 
 COMMANDS = {
-    "run": "train as CONFIG.yaml says, into a folder of its own",
+    "run": "do what CONFIG.yaml says: train, compare, or show a lesson; into a folder of its own",
     "sweep": "run every combination of some values, as in seed=0..4 model.dropout=0.1,0.2",
     "compare": "compare the gradient of a function, or of an experiment's loss, with others of it",
+    "list": "list the configurations in a folder: what each is, how long it takes, what it answers",
     "schema": "print the JSON schema of a configuration, for editors",
 }
 
@@ -55,13 +56,19 @@ OVERRIDES = "settings over those of the file, as in training.steps=10; the value
 
 PRINT = "print every setting and where it comes from, and run nothing"
 
+CONFIGS = Path("configs")
+FOLDER = "where they are, and in the folders inside; configs, unless said"
+
+BARE = ("list", "schema")
+"""Commands without a configuration, and so without overrides."""
+
 RESUME = "go on in the folder of a run; without DIR, in that of this file's latest run in runs/"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     given = _arguments(argv)
-    if commands is None or run is None or sweep is None:
+    if commands is None or kinds is None or listing is None or sweep is None:
         print("backprop-jax needs more packages: pip install 'backprop-jax[run]'", file=sys.stderr)
         return BAD
     try:
@@ -69,12 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "run" if given.print_config:
                 return commands.print_config(given.config, given.overrides)
             case "run":
-                return run.run(given.config, given.overrides, given.out, given.resume)
+                return kinds.run(given.config, given.overrides, given.out, given.resume)
             case "sweep":
                 return sweep.sweep(given.config, given.overrides, given.out, given.resume)
             case "compare":
                 options = {key: getattr(given, key) for key in COMPARE}
                 return commands.compare(given.target, given.overrides, commands.Asked(**options))
+            case "list":
+                return listing.print_list(given.folder)
             case _:
                 return commands.schema()
     except ConfigError as error:
@@ -92,7 +101,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     chosen = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, about in COMMANDS.items():
         command = chosen.add_parser(name, help=about, description=about, allow_abbrev=False)
-        if name == "schema":
+        if name == "list":
+            command.add_argument("folder", nargs="?", type=Path, default=CONFIGS, help=FOLDER)
+        if name in BARE:
             continue
         if name == "compare":
             command.add_argument("target", metavar="TARGET", help=TARGET)
@@ -110,9 +121,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
                 "--resume", type=Path, nargs="?", const=Path(), metavar="DIR", help=RESUME
             )
     given, rest = parser.parse_known_args(_resume_alone(sys.argv[1:] if argv is None else argv))
-    if unknown := [word for word in rest if given.command == "schema" or "=" not in word]:
+    if unknown := [word for word in rest if given.command in BARE or "=" not in word]:
         parser.error(f"unknown argument {unknown[0]!r}")
-    if given.command != "schema":
+    if given.command not in BARE:
         given.overrides += rest
     return given
 

@@ -12,5 +12,9 @@ snapshots     one checkpoint as one file; keeper says when, and which ones stay
 resume        going on with a run; stopping: being asked to end one
 run           one run from the file to the folder
 sweep         many runs of one configuration
+lesson        what a lesson is; comparing: what a comparison is; promises: what they must find
+show          one lesson or comparison from the file to the folder; pages: what its page says
+kinds         the kinds of configurations, in one list
+listing       the configurations in a folder
 commands      compare, schema
 """

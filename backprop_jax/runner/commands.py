@@ -14,8 +14,9 @@ from backprop_jax.errors import ConfigError
 from backprop_jax.runner import comparing
 from backprop_jax.runner.compose import BASE, read
 from backprop_jax.runner.document import given
+from backprop_jax.runner.kinds import kind_of
 from backprop_jax.runner.optimizers import any_optimizer
-from backprop_jax.runner.plan import AnyKeys, default_of, explained, make_plan
+from backprop_jax.runner.plan import AnyKeys, default_of, explained, folders_around, make_plan
 from backprop_jax.runner.run import COMPLETED, WRONG
 from backprop_jax.runner.schema import Config
 from backprop_jax.runner.task import batches, make_task, take
@@ -71,10 +72,11 @@ def compare(target: str, overrides: Sequence[str], asked: Asked) -> int:
     """
     if ":" in target and not Path(target).is_file():
         document = given([*overrides, f"function={target}", *asked.overrides])
-        report = comparing.run(document, Path())
+        report = comparing.run(document, [Path()])
     elif "function" in (document := read(Path(target), overrides, default_of)).values:
         document = read(Path(target), [*overrides, *asked.overrides])
-        report = comparing.run(document, Path(target).resolve().parent)
+        folders = folders_around(Path(target), document, ("function",))
+        report = comparing.run(document, folders)
     else:
         report = _of_experiment(Path(target), overrides, asked)
         print(report)
@@ -109,7 +111,7 @@ def _no_function(name: str) -> Any:
 
 def print_config(path: Path, overrides: Sequence[str]) -> int:
     """Prints every setting of a run as YAML, and where each comes from. Nothing is run."""
-    print(explained(make_plan(path, overrides)))
+    print(explained(kind_of(path, overrides).plan(path, overrides)))
     return COMPLETED
 
 

@@ -13,6 +13,7 @@ import os
 import re
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,7 +23,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from annotated_types import Ge, Gt
-from pydantic import TypeAdapter, ValidationError
+from matplotlib.figure import Figure
+from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from backprop_jax.check.compare import compare
@@ -32,9 +34,13 @@ from backprop_jax.check.witnesses.gradients import ours
 from backprop_jax.check.witnesses.named import named
 from backprop_jax.check.witnesses.witness import Question
 from backprop_jax.errors import ConfigError, message
-from backprop_jax.runner.document import Document, raise_problems
+from backprop_jax.runner.compose import read
+from backprop_jax.runner.document import Document
 from backprop_jax.runner.experiment import module_of
-from backprop_jax.runner.explain import explain
+from backprop_jax.runner.explain import validated
+from backprop_jax.runner.lesson import Lesson
+from backprop_jax.runner.plan import folders_around
+from backprop_jax.runner.promises import Promises
 from backprop_jax.runner.schema import STRICT
 from backprop_jax.runner.steps import draw_steps
 
@@ -91,6 +97,12 @@ class Comparison:
     steps: StepLengths | None = None
     """Also a table of single differences over the length of the step."""
 
+    title: str | None = None
+    """Of the page that `backprop-jax run` writes."""
+
+    text: str | None = None
+    """What that page says above the table, in Markdown."""
+
 
 class Prepared(NamedTuple):
     """What a comparison needs, made of its configuration."""
@@ -109,16 +121,104 @@ class Prepared(NamedTuple):
         return numbers[0] if len(numbers) == 1 else numbers
 
 
-def run(document: Document, folder: Path) -> Report:
+class Compared(NamedTuple):
+    """What a comparison found.
+
+    Attributes:
+      report: the gradients.
+      text: the headline, the report, and the table over steps.
+      picture: the picture over steps, if there is one to draw.
+    """
+
+    report: Report
+    text: str
+    picture: Figure | None
+
+
+@plain_dataclass(frozen=True)
+class ComparisonPlan:
+    """A comparison's run, checked before it is run.
+
+    Attributes:
+      config: every setting, defaults filled in.
+      document: the file it came from.
+      folders: where its files are looked for.
+    """
+
+    config: Comparison
+    document: Document
+    folders: Sequence[Path]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting as plain values, as YAML would hold them."""
+        return TypeAdapter(Comparison).dump_python(self.config, mode="json")
+
+    @property
+    def name(self) -> str:
+        """What is run."""
+        return self.config.function
+
+    @property
+    def expected(self) -> Promises:
+        """That all agree."""
+        return {"agree": True}
+
+    def made(self) -> Lesson:
+        """Returns the comparison as a page with its tables."""
+        found = compared(self.config, self.folders)
+        scalars = [leaf for leaf in found.report.leaves if leaf.opinions and not leaf.shape]
+        steps = self.config.steps
+        name = Path(steps.picture).name if found.picture and steps and steps.picture else ""
+        shown = f"![How far the slope is off, over the step]({name})" if name else ""
+        table = f"```\n{found.text.rstrip()}\n```"
+        return Lesson(
+            title=self.config.title or f"Gradient of {self.name}",
+            text="\n\n".join(filter(None, [self.config.text, shown, table])),
+            numbers={leaf.path: leaf.opinions[0].ours for leaf in scalars}
+            | {"agree": found.report.ok},
+            pictures={name: found.picture} if name and found.picture else {},
+        )
+
+
+def make_comparison_plan(path: Path, overrides: Sequence[str] = ()) -> ComparisonPlan:
+    """Returns the plan that a file and overrides from the command line describe.
+
+    Raises:
+      ConfigError: with one line for each mistake found.
+    """
+    document = read(path, overrides)
+    config = validated(TypeAdapter(Comparison), document)
+    return ComparisonPlan(config, document, folders_around(path, document, ("function",)))
+
+
+def run(document: Document, folders: Sequence[Path]) -> Report:
     """Compares as a document says, prints what was found, and returns the report.
+
+    Args:
+      document: the comparison.
+      folders: where its files are looked for.
 
     Raises:
       ConfigError: the document is wrong, or the function cannot be called as it says.
     """
-    config = _config(document)
+    config = validated(TypeAdapter(Comparison), document)
+    found = compared(config, folders)
+    print(found.text)
+    if found.picture and config.steps and config.steps.picture:
+        found.picture.savefig(config.steps.picture)
+    return found.report
+
+
+def compared(config: Comparison, folders: Sequence[Path]) -> Compared:
+    """Returns what a comparison finds.
+
+    Raises:
+      ConfigError: the function cannot be called as the configuration says.
+    """
     try:
         with jax.enable_x64(config.dtype in Wide):
-            prepared = _prepare(config, folder)
+            prepared = _prepare(config, folders)
             report = compare(
                 prepared.fun,
                 *prepared.args,
@@ -129,15 +229,15 @@ def run(document: Document, folder: Path) -> Report:
                 order=config.order,
                 rtol=config.rtol,
             )
-            print(_headline(prepared))
-            print(report)
+            text, picture = f"{_headline(prepared)}\n{report}", None
             if config.steps:
-                print(f"\n{_steps(prepared, config.steps)}")
+                table, picture = _steps(prepared, config.steps)
+                text += f"\n\n{table}"
     except ConfigError:
         raise
     except Exception as error:  # Whatever the user's file, function or witness raises.
         raise ConfigError(_told(config.function, error)) from error
-    return report
+    return Compared(report, text, picture)
 
 
 def write(report: Report, to_json: Path | None, to_markdown: Path | None) -> None:
@@ -157,27 +257,13 @@ def witnesses_of(words: Sequence[str], load: Callable[[str], Any]) -> dict[str, 
         raise ConfigError(str(error)) from None
 
 
-def _config(document: Document) -> Comparison:
-    """Returns a document as a comparison; all its mistakes in one error."""
-    adapter = TypeAdapter(Comparison)
-    problems = list(document.problems)
-    config = None
-    try:
-        config = adapter.validate_json(json.dumps(document.values), strict=True)
-    except ValidationError as error:
-        problems += explain(error, document, adapter.json_schema())
-    raise_problems(problems)
-    assert config is not None, "or one of the problems would have said so"
-    return config
-
-
-def _prepare(config: Comparison, folder: Path) -> Prepared:
+def _prepare(config: Comparison, folders: Sequence[Path]) -> Prepared:
     """Returns functions and operands, in the precision of the current context."""
     own = config.function.rpartition(":")[0]
 
     def load(name: str) -> Any:
         place, _, function = name.rpartition(":")
-        module = module_of(place or own, [Path(), folder, folder.parent], what="module")
+        module = module_of(place or own, folders, what="module")
         if not hasattr(module, function):
             close = get_close_matches(function, vars(module), n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -233,18 +319,18 @@ def _headline(prepared: Prepared) -> str:
     )
 
 
-def _steps(prepared: Prepared, lengths: StepLengths) -> str:
-    """Returns the table over steps, a line a decade; draws the picture, with four."""
+def _steps(prepared: Prepared, lengths: StepLengths) -> tuple[str, Figure | None]:
+    """Returns the table over steps, a line a decade, and the picture, with four."""
     question = Question(prepared.fun, tuple(prepared.args), argnums=prepared.argnums)
     gradient = ours(question).leaves
     ends = np.log10(lengths.longest), np.log10(lengths.shortest)
     decades = round(abs(ends[0] - ends[1]))
+    picture = None
     if lengths.picture:
         fine = over_steps(question, gradient, np.logspace(*ends, 4 * decades + 1).tolist())
-        name = prepared.config.function
-        draw_steps(fine, f"{name}, slope {fine.exact:g}", Path(lengths.picture))
+        picture = draw_steps(fine, f"{prepared.config.function}, slope {fine.exact:g}")
     coarse = over_steps(question, gradient, np.logspace(*ends, decades + 1).tolist())
-    return f"slope by one step of length h, exact {coarse.exact:.15g}\n{coarse}"
+    return f"slope by one step of length h, exact {coarse.exact:.15g}\n{coarse}", picture
 
 
 def _told(function: str, error: Exception) -> str:

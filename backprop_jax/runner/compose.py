@@ -59,11 +59,21 @@ def read(
     Raises:
       ConfigError: a file cannot be read, or a reference leads nowhere.
     """
+    document = laid(path, overrides)
+    if problems := _solve(document, defaults):
+        raise_problems([*document.problems, *problems])
+    return document
+
+
+def laid(path: Path, overrides: Sequence[str] = ()) -> Document:
+    """Returns the values of a file over its base files, overrides over both; references as written.
+
+    Raises:
+      ConfigError: a file cannot be read.
+    """
     document = _with_bases(path, (), [])
     for text in overrides:
         override(document, text)
-    if problems := _solve(document, defaults):
-        raise_problems([*document.problems, *problems])
     return document
 
 

@@ -1,12 +1,20 @@
 """What pydantic found wrong, in the words of somebody who wrote YAML."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from backprop_jax.runner.document import LONGEST, Document, Keys, Problem, hint
+from backprop_jax.runner.document import (
+    LONGEST,
+    Document,
+    Keys,
+    Problem,
+    hint,
+    raise_problems,
+)
 
 Schema = Mapping[str, Any]
 
@@ -36,6 +44,34 @@ BOUNDS = {
 """Where pydantic keeps the bound of each of its errors of range, and how to say it."""
 
 UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+
+
+def validated(
+    adapter: TypeAdapter[Any], document: Document, problems: Iterable[Problem] = ()
+) -> Any:
+    """Returns what a schema makes of a document.
+
+    Args:
+      adapter: the schema.
+      document: the values, with the problems found when they were read.
+      problems: what else is wrong with it.
+
+    Raises:
+      ConfigError: with one line for each mistake found, in the order of the file.
+    """
+    known = [*document.problems, *problems]
+    config = None
+    try:
+        config = adapter.validate_json(json.dumps(document.values), strict=True)
+    except ValidationError as error:
+        # What could not be read has no value that could be judged, nor has what it is a part of.
+        places = document.value_places
+        unread = [one.keys for one in known if places.get(one.keys) == one.place]
+        told = {keys[:length] for keys in unread for length in range(1, len(keys) + 1)}
+        found = explain(error, document, adapter.json_schema())
+        known += [problem for problem in found if problem.keys not in told]
+    raise_problems(known)
+    return config
 
 
 def explain(error: ValidationError, document: Document, schema: Schema) -> list[Problem]:

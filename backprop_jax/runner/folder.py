@@ -40,12 +40,17 @@ def make_folder(out: Path | None, name: str) -> Path:
     if out is None:
         stem = RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
         return next(folder for n in itertools.count(1) if _made(folder := Path(f"{stem}-{n}")))
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out}: a file, not a folder")
-    if out.is_dir() and any(out.iterdir()):
-        raise ConfigError(f"--out {out}: not empty; name another folder, or remove it")
+    refuse_used(out)
     out.mkdir(parents=True, exist_ok=True)
     return out
+
+
+def refuse_used(out: Path | None) -> None:
+    """Raises if a folder for results cannot be used: it is a file, or has files in it."""
+    if out is not None and out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: a file, not a folder")
+    if out is not None and out.is_dir() and any(out.iterdir()):
+        raise ConfigError(f"--out {out}: not empty; name another folder, or remove it")
 
 
 @contextmanager

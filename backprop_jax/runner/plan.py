@@ -1,20 +1,19 @@
 """From a YAML file to a plan: everything a run needs, checked before anything is run."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import optax
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
 from backprop_jax.errors import ConfigError
 from backprop_jax.runner.compose import origin, read
 from backprop_jax.runner.document import Document, Keys, Problem, inline, raise_problems
 from backprop_jax.runner.experiment import Experiment, load
-from backprop_jax.runner.explain import explain
+from backprop_jax.runner.explain import validated
 from backprop_jax.runner.optimizers import build_optimizer, optimizer_settings
 from backprop_jax.runner.schema import SECTIONS, Checkpoint, Config, Gradient, Training, arguments
 
@@ -55,24 +54,13 @@ def make_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
       ConfigError: with one line for each mistake found.
     """
     document = read(path, overrides, default_of)
-    problems = list(document.problems)
+    problems: list[Problem] = []
     for section in SECTIONS:
         if document.values.get(section) is None:
             document.values[section] = {}
     experiment = _experiment(document, path, problems)
     adapter = config_type(document, experiment)
-    try:
-        config: Config[Any, Any, Any] = adapter.validate_json(
-            json.dumps(document.values), strict=True
-        )
-    except ValidationError as error:
-        # What could not be read has no value that could be judged, nor has what it is a part of.
-        places = document.value_places
-        unread = [one.keys for one in problems if places.get(one.keys) == one.place]
-        told = {keys[:length] for keys in unread for length in range(1, len(keys) + 1)}
-        found = explain(error, document, adapter.json_schema())
-        problems += [problem for problem in found if problem.keys not in told]
-    raise_problems(problems)
+    config: Config[Any, Any, Any] = validated(adapter, document, problems)
     assert experiment is not None, "or one of the problems would have said so"
     model = _build(document, "model", lambda: _model(experiment, config.model))
     optimizer = _build(document, "optimizer", lambda: build_optimizer(config.optimizer))
@@ -87,8 +75,12 @@ def default_of(keys: Keys) -> Any:
     return next((one for one in found if one is not MISSING), None)
 
 
-def explained(plan: Plan) -> str:
-    """Returns every setting of a plan as YAML, with a comment that says where it comes from."""
+def explained(plan: Any) -> str:
+    """Returns every setting of a plan as YAML, with a comment that says where it comes from.
+
+    Args:
+      plan: of any kind; it has `settings` and the `document` they come from.
+    """
     rows: list[tuple[str, str]] = []
 
     def add(keys: Keys, value: Any) -> None:
@@ -124,16 +116,24 @@ def config_type(document: Document, experiment: Experiment | None) -> TypeAdapte
         raise ConfigError(f"{experiment.name}: YAML cannot give this type: {reason}") from None
 
 
+def folders_around(path: Path, document: Document, keys: Keys) -> list[Path]:
+    """Returns where a file that a configuration names is looked for, in order of preference.
+
+    The working folder; the folder of the configuration, and the two around it; those of the base
+    file that names it, which says so as seen from where it stands itself.
+    """
+    written = Path(document.at_value(keys, "").place.source)
+    beside = [file.resolve().parent for file in (path, written) if file.is_file()]
+    return [Path(), *(one for here in beside for one in (here, *here.parents[:2]))]
+
+
 def _experiment(document: Document, path: Path, problems: list[Problem]) -> Experiment | None:
     """Returns the document's experiment; if it cannot be had, adds to the problems."""
     name = document.values.get("experiment")
     if not isinstance(name, str):
         return None
-    # A base file names the experiment as seen from where it stands itself.
-    written = Path(document.at_value(("experiment",), "").place.source)
-    folders = [file.resolve().parent for file in (path, written) if file.is_file()]
     try:
-        return load(name, [Path(), *(one for here in folders for one in (here, here.parent))])
+        return load(name, folders_around(path, document, ("experiment",)))
     except ConfigError as error:
         problems.append(document.at_value(("experiment",), str(error)))
         return None

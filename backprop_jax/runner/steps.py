@@ -1,7 +1,5 @@
 """Slopes over the length of the step, as a picture: the V of truncation and rounding."""
 
-from pathlib import Path
-
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -15,8 +13,8 @@ LABELS = {
 }
 
 
-def draw_steps(steps: Steps, title: str, path: Path) -> None:
-    """Writes a picture of how far slopes are off, over the length of the step.
+def draw_steps(steps: Steps, title: str) -> Figure:
+    """Returns a picture of how far slopes are off, over the length of the step.
 
     An error of zero is drawn at the rounding of the slope itself, half a unit in the last place.
     """
@@ -34,4 +32,4 @@ def draw_steps(steps: Steps, title: str, path: Path) -> None:
     axes.set_title("how far the slope is off", loc="left", fontsize=10, color=INK)
     dress(axes)
     axes.legend(frameon=False, fontsize=9, labelcolor=INK)
-    figure.savefig(path)
+    return figure

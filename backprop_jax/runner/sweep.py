@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from matplotlib.figure import Figure
 from backprop_jax.errors import ConfigError, message
 from backprop_jax.runner import folder as run_folder
 from backprop_jax.runner.curves import COLOURS, INK, PALE
-from backprop_jax.runner.plan import make_plan
+from backprop_jax.runner.kinds import kind_of, run
 from backprop_jax.runner.resume import LATEST, changes, folder_of
-from backprop_jax.runner.run import CODES, COMPLETED, INTERRUPTED, STOPPED, WRONG, run
+from backprop_jax.runner.run import CODES, COMPLETED, INTERRUPTED, STOPPED, WRONG
 
 GRID, TABLE, PICTURE, SAID = "sweep.json", "summary.md", "sweep.png", "output.txt"
 
@@ -60,7 +61,7 @@ def sweep(
       0 when all have completed, 1 when one has not, 130 or 143 when stopped.
     """
     runs = grid(overrides)
-    settings = [make_plan(path, one.overrides).settings for one in runs]
+    settings = [kind_of(path, one.overrides).plan(path, one.overrides).settings for one in runs]
     name = f"{path.stem}-sweep"
     folder = run_folder.make_folder(out, name) if resume is None else _old(resume, name)
     with run_folder.locked(folder):
@@ -173,6 +174,10 @@ def _all(path: Path, runs: list[One], folder: Path) -> int:
 def _do(path: Path, one: One, folder: Path) -> None:
     """Does one run, or what is left of it; what it says goes into a file beside its results."""
     again = folder.is_dir() and any(folder.iterdir())
+    if again and kind_of(path, one.overrides).shows:
+        # It was killed while it was writing: a page is written again as a whole.
+        shutil.rmtree(folder)
+        again = False
     where: dict[str, Path] = {"resume" if again else "out": folder}
     said = io.StringIO()
     try:
@@ -188,24 +193,32 @@ def _summary(folder: Path) -> dict[str, Any]:
     """Returns the summary of a run; one that has not begun is waiting, a killed one unfinished."""
     file = folder / run_folder.SUMMARY
     if file.is_file():
-        return json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return found | {"metrics": _scalars(found["numbers"])} if "numbers" in found else found
     status = "unfinished" if (folder / run_folder.CONFIG).is_file() else "waiting"
     return {"status": status, "steps": 0, "loss": None, "metrics": None}
+
+
+def _scalars(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Returns those numbers of a lesson that a table has a column for."""
+    return {key: x for key, x in numbers.items() if isinstance(x, int | float)}
 
 
 def _write_table(runs: list[One], folder: Path, now: dict[str, str]) -> str:
     """Writes the table of all runs, as Markdown, and returns it; `now` has states that go first."""
     found = {one.name: _summary(folder / one.name) for one in runs}
     figures = list(dict.fromkeys(key for one in found.values() for key in one["metrics"] or {}))
-    head = [*runs[0].values, "status", "steps", "loss", *(f"test {key}" for key in figures)]
+    trains = not any("numbers" in one for one in found.values())
+    columns = ["steps", "loss", *(f"test {key}" for key in figures)] if trains else figures
+    head = [*runs[0].values, "status", *columns]
     rows = [head, ["---"] * len(head)]
     for one in runs:
         summary = found[one.name]
         tests = summary["metrics"] or {}
         state = now.get(one.name, summary["status"])
-        numbers = [summary["loss"], *(tests.get(key) for key in figures)]
-        begun = [*one.values.values(), str(state), str(summary["steps"])]
-        rows.append([*begun, *map(_number, numbers)])
+        begun = [*one.values.values(), str(state)]
+        trained = [str(summary["steps"]), _number(summary["loss"])] if trains else []
+        rows.append([*begun, *trained, *(_number(tests.get(key)) for key in figures)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [" | ".join(f"{x:<{w}}" for x, w in zip(row, widths, strict=True)) for row in rows]
     text = "\n".join(f"| {line} |" for line in lines)
@@ -224,8 +237,11 @@ def _draw(runs: list[One], folder: Path) -> None:
         return lambda one: (found[one.name]["metrics"] or {}).get(name)
 
     names = dict.fromkeys(name for one in found.values() for name in one["metrics"] or {})
-    panels = [("training loss", lambda one: found[one.name]["loss"])]
-    panels += [(f"test {name}", figure_of(name)) for name in names]
+    trains = not any("numbers" in one for one in found.values())
+    panels = [("training loss", lambda one: found[one.name]["loss"])] if trains else []
+    panels += [(f"test {name}" if trains else name, figure_of(name)) for name in names]
+    if not panels:
+        return
     figure = Figure(figsize=(0.4 + 4.2 * len(panels), 3.9), dpi=144, layout="constrained")
     for axes, (title, value) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True

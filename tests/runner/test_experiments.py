@@ -102,10 +102,10 @@ def test_a_config_keeps_its_promise(cli, folder, name, figure, least):
     assert found["gradient_check"]["max_rel"] < 1e-4
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_a_config_opens_with_what_it_is_for(path):
     text = path.read_text()
     said = ["Question", "Command", "Time", "Result"]
     assert re.findall(r"^# (\w+): ", text, re.MULTILINE) == said
-    command = "run" if "\nexperiment:" in text else "compare"
-    assert f"backprop-jax {command} configs/{path.name}" in text
+    command = "compare" if "\nfunction:" in text else "run"
+    assert f"backprop-jax {command} configs/{path.relative_to(CONFIGS)}" in text

@@ -1,0 +1,87 @@
+"""The first lines of a configuration, and the page that a run writes."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from backprop_jax.errors import ConfigError
+from backprop_jax.runner.document import hint
+from backprop_jax.runner.lesson import Lesson
+from backprop_jax.runner.promises import Promises, inline
+
+HEAD = re.compile(r"# (\w+): +(\S.*)")
+SHOWN = re.compile(r"!\[[^\]]*\]\(([^)]+)\)")
+
+QUESTION, TIME, RESULT = "Question", "Time", "Result"
+
+
+def head(path: Path) -> dict[str, str]:
+    """Returns what the first lines of a configuration say, `# Question: ...` and so on.
+
+    A line that continues another one is indented: `#   so it goes on.`
+    """
+    found: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if begun := HEAD.fullmatch(line):
+            found[begun[1]] = begun[2].strip()
+        elif found:
+            found[list(found)[-1]] += f" {line.lstrip('# ').strip()}"
+    return found
+
+
+def page(
+    lesson: Lesson, numbers: Mapping[str, Any], expected: Promises, question: str, command: str
+) -> str:
+    """Returns the page of a run in Markdown.
+
+    Args:
+      lesson: what was found.
+      numbers: its numbers as plain values.
+      expected: what was promised of them.
+      question: what it answers; "" for none.
+      command: what wrote it.
+    """
+    parts = [
+        f"# {lesson.title}",
+        f"*{question[:1].upper()}{question[1:]}*" if question else "",
+        lesson.text.strip(),
+    ]
+    if numbers:
+        parts += ["## In numbers", _table(numbers, expected)]
+    parts.append(f"Written by `{command}`.")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def check_pictures(lesson: Lesson, name: str) -> None:
+    """Raises unless the page shows each picture, and no other ones.
+
+    Raises:
+      ConfigError: it does not.
+    """
+    shown = set(SHOWN.findall(lesson.text))
+    for one in shown - set(lesson.pictures):
+        raise ConfigError(f"{name} shows a picture it does not have: {one}{_hint(one, lesson)}")
+    for one in set(lesson.pictures) - shown:
+        raise ConfigError(f"{name} has a picture that its text does not show: {one}")
+
+
+def without(text: str, picture: str, why: str) -> str:
+    """Returns a text with a picture that could not be drawn replaced by the reason."""
+    return re.sub(rf"!\[([^\]]*)\]\({re.escape(picture)}\)", rf"*(\1: {why})*", text)
+
+
+def _table(numbers: Mapping[str, Any], expected: Promises) -> str:
+    """Returns the numbers as a table, with what was promised if anything was."""
+    rows = [["number", "value", "promised"], ["---", "---", "---"]]
+    for name, value in numbers.items():
+        promised = inline(expected[name]) if name in expected else ""
+        rows.append([f"`{name}`", inline(value), promised])
+    width = 3 if expected else 2
+    return "\n".join(f"| {' | '.join(row[:width])} |" for row in rows)
+
+
+def _hint(name: str, lesson: Lesson) -> str:
+    return hint(name, lesson.pictures)
