@@ -81,6 +81,9 @@ class Gradient:
     check_every: Annotated[int, Ge(0)] = 0
     """Steps between two comparisons of the engines, from the first step on; 0 for none."""
 
+    flow_every: Annotated[int, Ge(0)] = 0
+    """Steps between two looks at how gradients flow, from the first step on; 0 for none."""
+
     on_nonfinite: Literal["explain"] | None = None
     """`explain` writes where the first infinity or NaN was born into nonfinite.txt."""
 

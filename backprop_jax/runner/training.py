@@ -10,17 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from backprop_jax.errors import BackpropError
 from backprop_jax.runner.document import hint, raise_problems
+from backprop_jax.runner.flow.layers import Layers, layers_of
+from backprop_jax.runner.flow.measuring import measuring, written
 from backprop_jax.runner.gradients import ENGINES, Engine, difference, engine_of, worst
 from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.task import Rows, Task, batches, check_contract, take
 from backprop_jax.taps.report import Report
 
 Record = dict[str, Any]
-"""One line of metrics.jsonl: `kind` (compile, train, test, gradient_check), `step`, and figures."""
+"""One line of metrics.jsonl: `kind` (compile, train, test, gradient_check, flow), `step`, and
+figures."""
 
 MOST_PENDING = 256
 """Losses left on the device before they are fetched and looked at, whatever `log_every` says."""
@@ -91,11 +94,18 @@ def start(plan: Plan, task: Task) -> State:
 
 
 def make_step(
-    engine: Engine, loss: Callable[..., Any], optimizer: optax.GradientTransformationExtraArgs
-) -> Callable[[State, Any, Rows], tuple[State, Float[Array, ""]]]:
-    """Returns the function from state, training part and rows to the next state and the loss."""
+    engine: Engine,
+    loss: Callable[..., Any],
+    optimizer: optax.GradientTransformationExtraArgs,
+    layers: Layers | None = None,
+) -> Callable[[State, Any, Rows], tuple[Any, ...]]:
+    """Returns the function from state, training part and rows to the next state and the loss.
 
-    def step(state: State, train: Any, rows: Rows) -> tuple[State, Float[Array, ""]]:
+    With `layers`, also to what is measured of them.
+    """
+    measure = [measuring(layers)] if layers else []
+
+    def step(state: State, train: Any, rows: Rows) -> tuple[Any, ...]:
         key, draw = jax.random.split(state.key)
         batch = take(train, rows)
         value, gradient = engine(loss)(state.params, batch, draw)
@@ -109,7 +119,8 @@ def make_step(
             value_fn=lambda params: loss(params, batch, draw),
         )
         params = optax.apply_updates(state.params, updates)
-        return State(params, optimizer_state, state.step + 1, key), value
+        measured = [look(state.params, gradient, updates) for look in measure]
+        return State(params, optimizer_state, state.step + 1, key), value, *measured
 
     return step
 
@@ -162,7 +173,12 @@ def train(
     if first >= task.steps:
         return
     engine = engine_of(gradient, tell)
-    step = _compiled(make_step(engine, task.loss, plan.optimizer), state, task, record)
+    every, layers = gradient.flow_every, _layers(task, state) if gradient.flow_every else None
+    # A step that is looked at is a program of its own, so that the others are what they were.
+    steps = {"plain": make_step(engine, task.loss, plan.optimizer)} if every != 1 else {}
+    if layers:
+        steps["looked at"] = make_step(engine, task.loss, plan.optimizer, layers)
+    steps = _compiled(steps, state, task, record)
     ours = engine_of(dataclasses.replace(gradient, engine="backprop_jax"))
     check, metrics = make_check(task.loss, ours), jax.jit(task.metrics)
     began = time.perf_counter() - before
@@ -172,7 +188,12 @@ def train(
         if gradient.check_every and (number - 1) % gradient.check_every == 0:
             figures = worst(jax.device_get(check(state, task.train, rows)), state.params)
             record({"kind": "gradient_check", "step": number, **figures})
-        state, loss = step(state, task.train, rows)
+        look_in = bool(every) and (number - 1) % every == 0
+        step = steps["looked at" if look_in else "plain"]
+        state, loss, *measured = step(state, task.train, rows)
+        if layers and measured:
+            figures = written(layers, jax.device_get(measured[0]))
+            record({"kind": "flow", "step": number} | figures)
         pending.append(loss)
         why = stop() if number < task.steps else None
         look = number == task.steps or number % training.eval_every == 0
@@ -198,21 +219,33 @@ def train(
             raise Stopped(why)
 
 
+def _layers(task: Task, state: State) -> Layers:
+    """Returns the layers of the model."""
+    batch = jax.eval_shape(take, task.train, np.arange(task.batch_size))
+    return layers_of(task.loss, state.params, batch, state.key)
+
+
 def beginning(state: State) -> Progress:
     """Returns the progress of a run that has not begun."""
     return Progress(state, [], None, 0.0)
 
 
 def _compiled(
-    step: Callable[..., Any], state: State, task: Task, record: Callable[[Record], None]
-) -> Callable[..., tuple[State, Any]]:
-    """Returns the step compiled, its state donated; records how long that took."""
+    steps: dict[str, Callable[..., Any]],
+    state: State,
+    task: Task,
+    record: Callable[[Record], None],
+) -> dict[str, Callable[..., tuple[Any, ...]]]:
+    """Returns the steps compiled, their state donated; records how long that took in all."""
     rows = np.arange(task.batch_size, dtype=np.int32)
-    began = time.perf_counter()
-    traced = jax.jit(step, donate_argnums=0).trace(state, task.train, rows)
-    between = time.perf_counter()
-    compiled = traced.lower().compile()
-    seconds = {"trace": between - began, "compile": time.perf_counter() - between}
+    compiled, seconds = {}, {"trace": 0.0, "compile": 0.0}
+    for kind, step in steps.items():
+        began = time.perf_counter()
+        traced = jax.jit(step, donate_argnums=0).trace(state, task.train, rows)
+        between = time.perf_counter()
+        compiled[kind] = traced.lower().compile()
+        seconds["trace"] += between - began
+        seconds["compile"] += time.perf_counter() - between
     step_before = int(state.step)
     record(
         {"kind": "compile", "step": step_before}

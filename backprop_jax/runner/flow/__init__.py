@@ -1,0 +1,8 @@
+"""How gradients flow through a model while it trains: layer by layer, in the order of depth.
+
+layers     which layers there are, and how deep: read from the traced loss, the model untouched
+measuring  norms, and dead units, within the compiled step
+history    what was measured over the steps, as arrays; `gradient_flow` measures once
+findings   vanishing, exploding, dead units, steps too large or too small: in words, with numbers
+pictures   layer × step, and norm against depth
+"""
