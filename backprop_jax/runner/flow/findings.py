@@ -201,8 +201,8 @@ def _updates(flow: Flow) -> Iterator[Finding]:
             ranked = layers[np.argsort(figures[layers] * (1 if kind == "small" else -1))]
             said = [f"{figures[at]:.1e} in {flow.layers[at]}" for at in ranked[:MOST_NAMES]]
             text = (
-                f"updates are {how} {', '.join(said)}{_more(len(layers))}, relative to the weights: too "
-                f"{kind}; {USUAL:g} is usual"
+                f"updates are {how} {', '.join(said)}{_more(len(layers))}, relative to the weights:"
+                f" too {kind}; {USUAL:g} is usual"
             )
             names = tuple(flow.layers[at] for at in ranked)
             yield Finding(kind, text, float(figures[ranked[0]]), names)
