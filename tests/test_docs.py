@@ -17,7 +17,7 @@ from backprop_jax.engine.registry import book
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")]
 EXTRAS = ("sympy", "tensorflow", "torch")  # Of witnesses; one module needs each.
 MODULES = [m.name for m in pkgutil.walk_packages(bp.__path__, "backprop_jax.")]
 

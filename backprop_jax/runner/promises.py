@@ -74,17 +74,19 @@ Promises = Mapping[str, Any]
 def promises(expected: Mapping[str, Any], document: Document) -> tuple[Promises, list[Problem]]:
     """Returns what a section `expected` promises, and the mistakes in it."""
     found, problems = {}, []
-    adapter = TypeAdapter(dict[str, Promise])
+    adapter = TypeAdapter(Promise)
     for name, said in expected.items():
         found[name] = said
         if said is None:
             problems.append(document.at_value(("expected", name), "expected a value, got null"))
         elif isinstance(said, dict):
             try:
-                found[name] = adapter.validate_python({name: said})[name]
+                found[name] = adapter.validate_python(said)
             except ValidationError as error:
                 told = explain(error, document, adapter.json_schema())
-                problems += [document.at_key(("expected", *one.keys), one.text) for one in told]
+                problems += [
+                    document.at_key(("expected", name, *one.keys), one.text) for one in told
+                ]
     return found, problems
 
 

@@ -1,0 +1,61 @@
+"""The gallery: every lesson runs, finds its numbers, and its page is that of its sources."""
+
+import json
+from typing import Any, NamedTuple
+
+import pytest
+
+from backprop_jax.runner.promises import kept
+from experiments import gallery
+
+
+class Row(NamedTuple):
+    """A configuration in its short form, and numbers that it must find.
+
+    Attributes:
+      name: of the configuration.
+      numbers: some of the lesson's, worked out by hand or known; as in the section `expected`.
+      short: settings over those of the file, so that it takes a second.
+    """
+
+    name: str
+    numbers: dict[str, Any]
+    short: tuple[str, ...] = ()
+
+
+LESSONS = [
+    Row("tangent", {"value": 2.5**2 + 4 * 2.5 + 4, "gradient": 2 * 2.5 + 4}),
+]
+
+ELSEWHERE = {"six_ways", "steps"}
+"""Comparisons, whose numbers stand in test_comparing."""
+
+
+@pytest.mark.parametrize("row", LESSONS, ids=lambda row: row.name)
+def test_a_lesson_finds_its_numbers(cli, folder, row):
+    config = gallery.ROOT / gallery.config_of(row.name)
+    result = cli("run", str(config), "--out", "out", *row.short)
+    assert (result.code, result.err) == (0, ""), result.out
+    summary = json.loads((folder / "out/summary.json").read_text())
+    for name, said in row.numbers.items():
+        assert kept(said, summary["numbers"][name]), (name, summary["numbers"][name], said)
+    page = (folder / "out/page.md").read_text()
+    for picture in summary["pictures"]:
+        assert f"]({picture})" in page
+        assert (folder / "out" / picture).stat().st_size > 1000
+    assert all("pygraphviz is not installed" in why for why in summary["missing"].values())
+
+
+def test_all_of_the_gallery_is_tested():
+    assert {row.name for row in LESSONS} | ELSEWHERE == set(gallery.names())
+    configs = {path.stem for path in (gallery.CONFIGS / "gallery").glob("*.yaml")}
+    assert configs == set(gallery.names()) - ELSEWHERE
+
+
+@pytest.mark.parametrize("name", gallery.names())
+def test_a_page_is_of_the_sources_as_they_are(name):
+    assert not gallery.is_stale(name), f"run python -m experiments.gallery {name}"
+
+
+def test_the_page_of_pages_is_that_of_the_pages():
+    assert gallery.INDEX.read_text() == gallery.index(), "run python -m experiments.gallery"
