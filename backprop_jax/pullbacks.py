@@ -11,6 +11,7 @@ from jax.core import Tracer
 
 from backprop_jax.arguments import PyTree, is_reference
 from backprop_jax.engine import cotangents as ct
+from backprop_jax.engine.logs import collecting
 from backprop_jax.engine.registry import as_array
 from backprop_jax.engine.reverse import Pullback
 from backprop_jax.meshes import of_cotangents
@@ -44,6 +45,7 @@ class VJP:
       result_tree, result_avals: of the result.
       primals: for every leaf of the primals its `id`, by which it is known among what is kept.
       opened: what was laid open.
+      logging: whether it returns a pair, the second what rules of the user's have logged.
     """
 
     name: str
@@ -54,10 +56,24 @@ class VJP:
     result_avals: tuple
     primals: tuple[int, ...] = ()
     opened: "Opened | None" = None
+    logging: bool = False
 
     def __call__(self, cotangent: PyTree, *more: PyTree) -> tuple:
         """Returns a tuple with a cotangent for each of the primals."""
-        return jax.tree.unflatten(self.tree, self.pull(self.whole(), cotangent, *more))
+        with collecting() as found:
+            gradients = self.pull(self.whole(), cotangent, *more)
+        gradients = jax.tree.unflatten(self.tree, gradients)
+        return (gradients, found) if self.logging else gradients
+
+    @property
+    def with_logs(self) -> "VJP":
+        """The same function, which returns a pair: the cotangents, and what was logged, by name.
+
+        Rules that log are those of `jax.custom_vjp.defvjp_with_logs`, since jax 0.11. What a loop
+        logs is stacked, a trip at a time; what branches log is told apart, see `rules.branches`. In
+        a loop of an unknown number of trips and in `shard_map` it is dropped.
+        """
+        return dataclasses.replace(self, logging=True)
 
     def pull(self, pullback: Pullback, cotangent: PyTree, *more: PyTree) -> list:
         """Returns the cotangents of the leaves of the primals."""
@@ -132,14 +148,15 @@ class VJP:
     def tree_flatten(self) -> tuple[list, tuple]:
         """Returns what is kept, and the rest."""
         rest = (self.name, self.tree, self.avals, self.result_tree, self.result_avals)
-        return [self.pullback, self.opened], rest
+        return [self.pullback, self.opened], (*rest, self.logging)
 
     @classmethod
     def tree_unflatten(cls, rest: tuple, kept: Sequence) -> "VJP":
         """Returns the pullback that keeps these values; which of them are primals is not known."""
         pullback, opened = kept
-        name, tree, avals, result_tree, result_avals = rest
-        return cls(name, pullback, tree, avals, result_tree, result_avals, (), opened)
+        *own, logging = rest
+        name, tree, avals, result_tree, result_avals = own
+        return cls(name, pullback, tree, avals, result_tree, result_avals, (), opened, logging)
 
 
 @jax.tree_util.register_pytree_node_class
@@ -245,9 +262,11 @@ class Into:
         """Returns a tuple with a cotangent for each of the primals, or what stands for it."""
         unwanted = [isinstance(w, jax.ad.DontWant) for w in self.wanted]
         pullback = narrowed(self.vjp.whole(), unwanted)
-        gradients = self.vjp.pull(pullback, cotangent, *more)
+        with collecting() as found:
+            gradients = self.vjp.pull(pullback, cotangent, *more)
         pairs = zip(gradients, self.wanted, strict=True)
-        return jax.tree.unflatten(self.vjp.tree, [handed_over(g, w) for g, w in pairs])
+        given = jax.tree.unflatten(self.vjp.tree, [handed_over(g, w) for g, w in pairs])
+        return (given, found) if self.vjp.logging else given
 
 
 def check_reference(reference: Any, aval: Any) -> None:

@@ -17,6 +17,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import set_current_trace, valid_jaxtype
 
 from backprop_jax.engine import cotangents as ct
+from backprop_jax.engine.logs import log
 from backprop_jax.engine.reverse import Pullback
 
 
@@ -91,7 +92,8 @@ def pull_vjp(node: Any, cotangents: list) -> list:
     g = with_zeros(cotangents, node.result_avals, rule.symbolic_zeros)
     gradients = rule.bwd.call_wrapped(*map(as_handed_over, rule.residuals), *g)
     if isinstance(gradients, tuple):  # since jax 0.11 with what the rule logged
-        gradients, _ = gradients
+        gradients, entries = gradients
+        log(entries)
     return [gradient if valid_jaxtype(gradient) else None for gradient in gradients]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jax.ref as refs
 import numpy as np
 from jax.extend import source_info_util
@@ -100,6 +101,13 @@ def run_on(trace: Any, primitive: Primitive, operands: Sequence, params: dict) -
         return primitive.bind_with_trace(trace, operands, list(map(jax.typeof, operands)), params)
     with set_current_trace(trace):
         return primitive.bind(*operands, **params)
+
+
+def run_on_arrays(trace: Any, primitive: Primitive, operands: Sequence, params: dict) -> Any:
+    """Does what `run_on` does for a user's primitive, which may take a number for a constant."""
+    with set_current_trace(trace):
+        arrays = [jnp.asarray(x) if type(x) in FOREIGN else x for x in operands]
+        return primitive.bind(*arrays, **params)
 
 
 def run_equation(trace: Any, equation: Any, environment: dict) -> None:

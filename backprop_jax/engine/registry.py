@@ -35,6 +35,7 @@ from jax.extend.core import Primitive
 
 from backprop_jax.engine.cotangents import arrays, fit, instantiate, is_inexact
 from backprop_jax.engine.jaxprs import evaluate_in_place
+from backprop_jax.engine.logs import log, paired
 
 OPERANDS = ("x", "y", "w")
 OTHERS = ("z", "i", "avals", "needed", "asked")
@@ -196,7 +197,9 @@ class Structured:
 
     def pull(self, node: Any, cotangents: list) -> list:
         """Returns the cotangents of the operands, None where there is none."""
-        return node.kept(cotangents)
+        gradients, entries = node.kept(cotangents)
+        log(entries)
+        return gradients
 
 
 def default_float() -> Any:
@@ -216,7 +219,7 @@ def build_unit(
     with reading.in_force():
         unit = build(active, **dict(params))
     unit = unit._replace(
-        forward=reading.within(unit.forward), backward=reading.within(unit.backward)
+        forward=reading.within(unit.forward), backward=reading.within(paired(unit.backward))
     )
     return unit, unit._replace(
         forward=jax.jit(unit.forward), backward=jax.jit(unit.backward, inline=True)

@@ -20,7 +20,7 @@ from jax.tree_util import Partial
 
 from backprop_jax.engine import custom
 from backprop_jax.engine.cotangents import is_differentiable
-from backprop_jax.engine.jaxprs import reach, run_on
+from backprop_jax.engine.jaxprs import reach, run_on, run_on_arrays
 from backprop_jax.engine.reading import Reading
 from backprop_jax.engine.registry import (
     Constant,
@@ -211,7 +211,7 @@ class Tape(Trace):
             return outs if primitive.multiple_results else outs[0]
         if rule is None and primitive in doors:
             return doors[primitive](self, tracers, params)
-        result = run_on(self.parent_trace, primitive, values, params)
+        result = (run_on if rule else run_on_arrays)(self.parent_trace, primitive, values, params)
         if type(rule) is Constant:
             if self.linear:
                 raise NotLinear(self.linear)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from backprop_jax.engine.jaxprs import held, size_in_bytes, variables
+from backprop_jax.engine.logs import collecting
 from backprop_jax.engine.sweep import sweep
 
 
@@ -46,7 +47,8 @@ def peak_of_gradient(run: Any, avals: Sequence, active: Sequence[bool]) -> int:
         slots = zip(pullback.outputs, results, strict=True)
         given = iter(cotangents)
         g = [next(given) if slot is not None else None for slot, _ in slots]
-        return results, [h for h in pullback(g, postpone=True) if h is not None]
+        with collecting():
+            return results, [h for h in pullback(g, postpone=True) if h is not None]
 
     def seeds(*operands: Any) -> list:
         results, pullback = sweep(run, operands, active)

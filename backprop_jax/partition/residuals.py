@@ -26,6 +26,7 @@ from backprop_jax.engine.jaxprs import (
     size_in_bytes,
     variables,
 )
+from backprop_jax.engine.logs import collecting, log
 from backprop_jax.engine.registry import Unit, dear, reruns
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.meshes import of_cotangents
@@ -49,6 +50,7 @@ class Split:
       results: its outputs that are results.
       gradients: its outputs that are gradients of the active operands.
       given: for every operand, whether there is a gradient for it.
+      logs: its outputs that users' reverse rules log, and `log_tree`, their structure.
       moving: for every result, whether it depends on an active operand.
       before: values that depend on the operands `fixed` from one run to the next alone.
       kept: the values kept, in the order of their making, operands among them.
@@ -62,6 +64,8 @@ class Split:
     results: list
     gradients: list
     given: list[bool]
+    logs: list
+    log_tree: Any
     moving: list[bool]
     before: list
     kept: list
@@ -95,15 +99,17 @@ class Split:
         pairs = [(v, g) for v, g in zip(self.cotangents, cotangents, strict=True) if v is not None]
         at_hand = {**at_hand, **{v: g for v, g in pairs if g is not None}}
         zero = self.zero([v for v, g in pairs if g is None])
-        wanted = [v for v in self.gradients if not among(v, zero)]
+        wanted = [*(v for v in self.gradients if not among(v, zero)), *self.logs]
         calls = self.calls(zero)
         used = needed_for(wanted, equations, {*at_hand, *zero}, calls)
-        read = {v for e in used for v in variables(e.invars)} & zero
+        read = {v for atoms in [self.logs, *(e.invars for e in used)] for v in variables(atoms)}
+        read &= zero
         at_hand.update((v, ct.zeros(v.aval)) for v in read)
         with jax.named_scope(AGAIN):
             at_hand.update(self.run_again(used, at_hand))
         found = iter(self.run(at_hand, wanted, calls))
         values = iter([None if among(v, zero) else next(found) for v in self.gradients])
+        log(jax.tree.unflatten(self.log_tree, list(found)))
         return [next(values) if given else None for given in self.given]
 
     def pull(self, operands: Sequence, cotangents: Sequence) -> list:
@@ -148,7 +154,8 @@ class Split:
     def again(self) -> list:
         """Returns the equations of the way forward that the way back runs once more."""
         jaxpr = self.joint.jaxpr
-        run = needed_for(self.gradients, jaxpr.eqns, {*self.kept, *jaxpr.constvars})
+        targets = [*self.gradients, *self.logs]
+        run = needed_for(targets, jaxpr.eqns, {*self.kept, *jaxpr.constvars})
         moving = depending_on([v for v in self.cotangents if v is not None], run)
         return [e for e in run if moving.isdisjoint(e.outvars)]
 
@@ -212,44 +219,49 @@ def split(
       repeated: whether the jaxpr is the body of a loop.
     """
     with within(dataclasses.replace(in_force(), repeated=True)) if repeated else nullcontext():
-        joint, moving, given = trace_joint(jaxpr, active)
+        joint, moving, given, log_tree = trace_joint(jaxpr, active)
     count, start = len(jaxpr.in_avals), len(jaxpr.out_avals)
     of_fixed = [f for f, known in zip_longest(fixed, given) if known]
     joint = put_off(joint, [start + i for i, f in enumerate(of_fixed) if f])
     operands, rest = joint.jaxpr.invars[:count], iter(joint.jaxpr.invars[count:])
     g = [next(rest) if ct.is_differentiable(aval) else None for aval in jaxpr.out_avals]
-    results, gradients = joint.jaxpr.outvars[:start], joint.jaxpr.outvars[start:]
+    results, back = joint.jaxpr.outvars[:start], joint.jaxpr.outvars[start:]
+    gradients, logs = back[: sum(given)], back[sum(given) :]
     before = unchanging(joint.jaxpr, [v for v, f in zip(operands, fixed, strict=False) if f])
     at_hand = {v for v, f in zip(operands, free, strict=False) if f} | set(before)
-    kept = choose(joint.jaxpr, gradients, g, operands, at_hand, keeping or in_force(), repeated)
+    kept = choose(joint.jaxpr, back, g, operands, at_hand, keeping or in_force(), repeated)
     # What a loop or a branch keeps is marked and moved as a whole, by the one whose policy it is.
     asked = keeping.asked(joint.jaxpr.eqns) if keeping else {}
     moved = {v: places(answer) for v, answer in asked.items() if is_elsewhere(answer)}
-    halves = results, gradients, given, moving, before, kept
+    halves = results, gradients, given, logs, log_tree, moving, before, kept
     return Split(joint, operands, g, *halves, set(asked), moved)
 
 
-def trace_joint(jaxpr: Any, active: tuple[bool, ...]) -> tuple[Any, list[bool], list[bool]]:
-    """Returns the joint jaxpr and two masks.
+def trace_joint(jaxpr: Any, active: tuple[bool, ...]) -> tuple[Any, list[bool], list[bool], Any]:
+    """Returns the joint jaxpr, two masks, and the structure of what is logged.
 
     The joint jaxpr takes the operands and a cotangent for each differentiable result, and returns
-    the results and the gradients. The masks say for every result whether it depends on an active
-    operand, and for every operand whether there is a gradient.
+    the results, the gradients and what is logged. The masks say for every result whether it depends
+    on an active operand, and for every operand whether there is a gradient.
     """
     moving: list[bool] = []
     given: list[bool] = []
+    trees: list = []
 
-    def joint(operands: list, cotangents: list) -> tuple[list, list]:
+    def joint(operands: list, cotangents: list) -> tuple[list, list, dict]:
         results, pullback = sweep(as_function(jaxpr), operands, active)
         moving[:] = [slot is not None for slot in pullback.outputs]
         seeds = iter(cotangents)
         g = [next(seeds) if ct.is_differentiable(aval) else None for aval in jaxpr.out_avals]
-        gradients = pullback(g, postpone=True)
+        with collecting() as found:
+            gradients = pullback(g, postpone=True)
+        trees[:] = [jax.tree.structure(found)]
         given[:] = [gradient is not None for gradient in gradients]
-        return results, [gradient for gradient in gradients if gradient is not None]
+        return results, [gradient for gradient in gradients if gradient is not None], found
 
     cotangents = [of_cotangents(aval) for aval in jaxpr.out_avals if ct.is_differentiable(aval)]
-    return jax.make_jaxpr(joint)(list(jaxpr.in_avals), cotangents), moving, given
+    closed = jax.make_jaxpr(joint)(list(jaxpr.in_avals), cotangents)
+    return closed, moving, given, trees[0]
 
 
 def unchanging(jaxpr: Any, fixed: Sequence) -> list:

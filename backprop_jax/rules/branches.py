@@ -1,5 +1,6 @@
 """Choices made at run time: `cond` and `switch`."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,8 +10,9 @@ from jax.extend.core import Literal
 
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import bound, evaluate, needed_for
+from backprop_jax.engine.logs import collecting, log
 from backprop_jax.engine.registry import Unit, rerun, structured
-from backprop_jax.partition.residuals import split
+from backprop_jax.partition.residuals import Split, split
 
 
 def shared_places(kinds: Sequence[Sequence[Any]]) -> tuple[list, list[list[int]]]:
@@ -45,6 +47,30 @@ def take(index: Any, branches: list[Callable], platforms: Sequence | None, *oper
     return lax.platform_dependent(*operands, default=default, **named)
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, slots=True)
+class Taken:
+    """What the branches of a choice log under one name: JAX's `CondSum`, which has no public name.
+
+    Attributes:
+      index: the branch that was taken.
+      branches: for every branch what it logs, zeros if it was not taken, None if it logs nothing.
+    """
+
+    index: Any
+    branches: list
+
+
+def logged_by_all(halves: Sequence[Split], taken: int, found: dict) -> list[dict]:
+    """Returns for every branch what it logs: what was found of the one taken, zeros for others."""
+
+    def nothing(half: Split) -> dict:
+        blank = [lax.full(v.aval.shape, 0, v.aval.dtype) for v in half.logs]
+        return jax.tree.unflatten(half.log_tree, blank)
+
+    return [found if i == taken else nothing(half) for i, half in enumerate(halves)]
+
+
 @structured(lax.cond_p)
 def cond(
     active: tuple[bool, ...], *, branches: tuple, branches_platforms: Any = None, **params: Any
@@ -54,7 +80,8 @@ def cond(
     A branch for one platform is left out of a program for another, forward and back.
     """
     del params
-    units = [split(branch, active[1:]).unit() for branch in branches]
+    halves = [split(branch, active[1:]) for branch in branches]
+    units = [half.unit() for half in halves]
     kept_avals = [
         jax.eval_shape(u.forward, *b.in_avals)[1] for u, b in zip(units, branches, strict=True)
     ]
@@ -79,18 +106,24 @@ def cond(
         index, *operands = operands
 
         def taken(number: int) -> Callable:
-            def branch(operands: list, kept: list, cotangents: list) -> list:
+            def branch(operands: list, kept: list, cotangents: list) -> tuple[list, list]:
                 given = dict(zip(keeps, operands, strict=True))
                 values = [kept[i] for i in places[number]]
                 own = [given[i] for i in units[number].keeps]
-                gradients = units[number].backward(own, values, cotangents)
+                with collecting() as found:
+                    gradients = units[number].backward(own, values, cotangents)
                 wanted = zip(gradients, avals, active[1:], strict=True)
-                return [ct.zeros(v) if a and g is None else g for g, v, a in wanted]
+                gradients = [ct.zeros(v) if a and g is None else g for g, v, a in wanted]
+                return gradients, logged_by_all(halves, number, found)
 
             return branch
 
         branches = [taken(number) for number in range(len(units))]
-        return [None, *take(index, branches, branches_platforms, operands, kept, cotangents)]
+        found = take(index, branches, branches_platforms, operands, kept, cotangents)
+        gradients, logged = found
+        names = {name for entries in logged for name in entries}
+        log({name: Taken(index, [entries.get(name) for entries in logged]) for name in names})
+        return [None, *gradients]
 
     moving = tuple(any(each) for each in zip(*(unit.moving for unit in units), strict=True))
     return Unit(forward, backward, (0, *(i + 1 for i in keeps)), moving)

@@ -12,6 +12,7 @@ from jax.experimental import hijax
 from jax.extend.core import Primitive, primitives, set_current_trace, valid_jaxtype
 
 from backprop_jax.engine.custom import UserRule, with_zeros
+from backprop_jax.engine.logs import log
 from backprop_jax.engine.registry import Unit, always, doors
 from backprop_jax.rules import roots
 
@@ -93,7 +94,8 @@ def pull_high(node: Any, cotangents: list) -> list:
     rule = getattr(function, "vjp_bwd_retval_logs", function.vjp_bwd_retval)
     gradients = rule(node.kept.residuals, function.out_tree.unflatten(g))
     if rule != function.vjp_bwd_retval:  # with what it logged
-        gradients, _ = gradients
+        gradients, entries = gradients
+        log(entries)
     gradients = function.in_tree.flatten_up_to(gradients)
     return [gradient if valid_jaxtype(gradient) else None for gradient in gradients]
 

@@ -17,6 +17,7 @@ from backprop_jax.engine.jaxprs import (
     evaluate,
     needed_for,
 )
+from backprop_jax.engine.logs import collecting, log
 from backprop_jax.engine.registry import Unit, dear_to_recompute, rerun, structured
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.partition.keeping import in_force, within
@@ -133,11 +134,12 @@ class Loop:
         g_ys = cotangents[self.carry :]
         of_consts, of_carry = self.nonzero(cotangents)
 
-        def trip(sums: tuple[list, list], step: tuple[list, list, list]) -> tuple[tuple, list]:
+        def trip(sums: tuple[list, list], step: tuple[list, list, list]) -> tuple[tuple, tuple]:
             totals, g_carry = sums
             xs, stacked, g_ys = step
             at_hand = dict(zip([*self.kept_xs, *self.stacked], [*xs, *stacked], strict=True))
-            gradients = self.body.backward({**known, **at_hand}, [*g_carry, *g_ys])
+            with collecting() as found:
+                gradients = self.body.backward({**known, **at_hand}, [*g_carry, *g_ys])
             of_consts, of_carry, of_xs = self.parts(gradients)
             totals = [
                 None if g is None else ct.add(t, g) for t, g in zip(totals, of_consts, strict=True)
@@ -146,7 +148,7 @@ class Loop:
                 zero_if(g is not None, h, v)
                 for g, h, v in zip(g_carry, of_carry, self.carried, strict=True)
             ]
-            return (totals, of_carry), of_xs
+            return (totals, of_carry), (of_xs, found)
 
         g_carry = [
             zero_if(wanted, g, v)
@@ -157,7 +159,9 @@ class Loop:
             for wanted, v, h in zip(of_consts, self.consts, self.body.gradient_of(), strict=False)
         ]
         options = {**self.options, "reverse": not self.reverse}
-        (totals, g_carry), g_xs = lax.scan(trip, (totals, g_carry), (xs, stacked, g_ys), **options)
+        steps = xs, stacked, g_ys
+        (totals, g_carry), (g_xs, found) = lax.scan(trip, (totals, g_carry), steps, **options)
+        log(found)
         return [*after_last(totals, self.consts), *g_carry, *g_xs]
 
     def nonzero(self, cotangents: list) -> tuple[list[bool], list[bool]]:

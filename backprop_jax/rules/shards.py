@@ -22,6 +22,7 @@ from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function
+from backprop_jax.engine.logs import collecting
 from backprop_jax.engine.registry import Unit, dear_to_recompute, linear, structured
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.meshes import opposite, put
@@ -177,7 +178,8 @@ class Shards:
             g: list = [None] * len(cotangents)
             for i, h in zip(present, given, strict=True):
                 g[i] = h if self.typed else h / self.sharing(self.out_specs[i])
-            return self.gradients(jax.tree.unflatten(self.tree, kept)(g))
+            with collecting():  # nobody says how the pieces' logs are put together
+                return self.gradients(jax.tree.unflatten(self.tree, kept)(g))
 
         specs = [spec for _, spec, _ in self.kept], [opposite(self.out_specs[i]) for i in present]
         wanted = [opposite(s) for s, a in zip(self.in_specs, self.active, strict=True) if a]

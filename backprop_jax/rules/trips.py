@@ -20,6 +20,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function, size_in_bytes
+from backprop_jax.engine.logs import collecting
 from backprop_jax.engine.registry import Unit, dear_to_recompute, structured
 from backprop_jax.engine.tape import Recorded
 from backprop_jax.partition.keeping import in_force
@@ -340,7 +341,8 @@ def while_loop(
 
         def pull(carry: list, gradients: tuple) -> tuple:
             totals, g = gradients
-            found = body.pull([*consts, *carry], g)
+            with collecting():  # there is no array for what an unknown number of trips logs
+                found = body.pull([*consts, *carry], g)
             sums = [
                 None if t is None else ct.add(t, h)
                 for t, h in zip(totals, found[:body_nconsts], strict=True)

@@ -9,8 +9,10 @@ import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jax.experimental import hijax
+from jax.extend.core import Primitive
 
 import backprop_jax as bp
+from backprop_jax.errors import MissingRule
 
 X = np.array([0.5, -1.5, 2.0], np.float32)
 
@@ -349,3 +351,57 @@ def test_a_rule_may_give_a_wider_cotangent(part):
     ours, theirs = (grad(lambda x: fun(part(x)))(x) for grad in (bp.grad, jax.grad))
     assert ours.dtype == theirs.dtype
     np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_primitive_of_a_users_is_run_on_an_array_where_a_number_was_given():
+    """It may tell arrays from constants, and what is made of constants has no derivative."""
+    seen: list = []
+    kernel_p = Primitive("kernel")
+    kernel_p.def_impl(lambda x: seen.append(type(x)) or x * x)
+    with pytest.raises(MissingRule, match="kernel"):
+        bp.grad(kernel_p.bind)(5.0)
+    assert issubclass(seen[0], jax.Array)
+
+
+def logging_rule() -> Any:
+    """Returns a function of two numbers whose reverse rule logs what it is given."""
+    fun: Any = jax.custom_vjp(lambda x, y: jnp.sin(x) * y)
+
+    def bwd(kept: tuple, g: Any) -> tuple:
+        x, y = kept
+        return (g * jnp.cos(x) * y, g * jnp.sin(x)), {"g": g}
+
+    fun.defvjp_with_logs(lambda x, y: (fun(x, y), (x, y)), bwd)
+    return fun
+
+
+def in_a_loop(fun: Any, x: Any) -> Any:
+    return lax.scan(lambda c, _: (2 * fun(c, 1.0), None), x, length=3)[0]
+
+
+def in_a_branch(fun: Any, x: Any) -> Any:
+    return lax.cond(x > 0, lambda x: 3 * fun(x, 1.0), lambda x: x, x)
+
+
+@pytest.mark.skipif(not hasattr(jax.custom_vjp, "defvjp_with_logs"), reason="new in jax 0.11")
+@pytest.mark.parametrize("within", [in_a_loop, in_a_branch])
+def test_what_a_rule_logs_is_handed_over_with_the_cotangents(within):
+    """As JAX does it, the type of what stands for the branches aside."""
+    fun = logging_rule()
+    ours, theirs = (of.vjp(lambda x: within(fun, x), 0.5)[1].with_logs(1.0) for of in (bp, jax))
+    assert set(ours[1]) == set(theirs[1]) == {"g"}
+    np.testing.assert_allclose(*map(np.hstack, map(jax.tree.leaves, (ours, theirs))), rtol=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(jax.custom_vjp, "defvjp_with_logs"), reason="new in jax 0.11")
+def test_two_rules_must_not_log_under_one_name_and_an_unknown_number_of_trips_logs_nothing():
+    fun = logging_rule()
+    _, pull = bp.vjp(lambda x: fun(x, 1.0) + fun(x, 2.0), 0.5)
+    with pytest.raises(ValueError, match="log key 'g': each must be unique"):
+        pull(1.0)
+
+    def trips(x: Any) -> Any:
+        return lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, fun(c[1], 1.0)), (0, x))[1]
+
+    _, pull = bp.vjp(lambda x: fun(trips(x), 1.0), 0.5)
+    assert list(pull.with_logs(1.0)[1]) == ["g"]
