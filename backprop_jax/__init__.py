@@ -15,6 +15,7 @@ engine     a function runs on a tape, the tape is walked back
 partition  what is kept for the way back, and what is computed again
 graph      one run written down, step by step, forward and back
 check      is it right? ours, jax.grad's, measured slopes and others side by side
+data       data sets for experiments, with source, licence and checksum; files of your own
 pytest     a plugin: the fixture `gradcheck`, a report
 """
 

@@ -104,6 +104,24 @@ class ConfigError(BackpropError):
     """
 
 
+class DataError(ConfigError):
+    """A file with data is not what it is said to be.
+
+    For example::
+
+        visits.csv has no column 'prise'; did you mean 'price'?
+        visits.csv, line 17, column 'price': missing or NaN
+
+    Attributes:
+      about: what is to blame, a column or the name of a data set. A run looks for it among the
+        settings of the experiment's `data`, and puts the place of that in front of the message.
+    """
+
+    def __init__(self, text: str, about: str = "") -> None:
+        super().__init__(text)
+        self.about = about
+
+
 class CannotWrite(BackpropError, OSError):
     """A result could not be written: the disk is full, or the folder is not to be written in.
 

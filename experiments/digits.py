@@ -6,13 +6,13 @@ Digits" (UCI, 1998), as they ship inside scikit-learn. Nothing is downloaded.
 
 from typing import Annotated, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from annotated_types import Gt, Lt
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from sklearn.datasets import load_digits
 
+from experiments.losses import accuracy, cross_entropy
 from experiments.models.convnet import Convnet
 from experiments.models.layers import Params
 from experiments.models.mlp import Mlp
@@ -60,22 +60,13 @@ def init(key: PRNGKeyArray, model: Model) -> Params:
 
 def loss(params: Params, batch: Digits, key: PRNGKeyArray, model: Model) -> Float[Array, ""]:
     """Returns the mean cross-entropy, in nats."""
-    return _cross_entropy(model.apply(params, batch.image, key), batch.label)
+    return cross_entropy(model.apply(params, batch.image, key), batch.label)
 
 
 def metrics(params: Params, batch: Digits, model: Model) -> dict[str, Float[Array, ""]]:
     """Returns the share of right answers, and the loss with nothing dropped."""
     scores = model.apply(params, batch.image)
-    right = jnp.argmax(scores, axis=-1) == batch.label
-    return {"accuracy": jnp.mean(right), "loss": _cross_entropy(scores, batch.label)}
-
-
-def _cross_entropy(
-    scores: Float[Array, "batch 10"], label: Int[Array, " batch"]
-) -> Float[Array, ""]:
-    """Returns -log of the probability given to the right answer, averaged over the batch."""
-    target = jax.nn.one_hot(label, scores.shape[-1], dtype=scores.dtype)
-    return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(scores), axis=-1))
+    return {"accuracy": accuracy(scores, batch.label), "loss": cross_entropy(scores, batch.label)}
 
 
 def _with_shifts(images: np.ndarray) -> np.ndarray:

@@ -38,6 +38,7 @@ LAYERS = [
     {"products"},
     {"jacobians"},
     {"check", "graph"},
+    {"data"},
     {"runner"},
     {"pytest"},
     {"cli"},

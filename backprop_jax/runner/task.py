@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from backprop_jax.errors import ConfigError
-from backprop_jax.runner.document import raise_problems
+from backprop_jax.errors import ConfigError, DataError
+from backprop_jax.runner.document import Keys, raise_problems
 from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.schema import arguments
 
@@ -118,8 +119,13 @@ def check_contract(name: str, task: Task, params: Any) -> Collection[str]:
 def _parts(plan: Plan) -> tuple[Any, Any]:
     """Returns what the experiment's `data` returns, if it is a training part and a test part."""
     name = plan.experiment.name
-    given = {**arguments(plan.config.data), "seed": plan.config.seed}
-    parts = plan.experiment.call("data", **given)
+    settings = {key: _found(plan, key, x) for key, x in arguments(plan.config.data).items()}
+    try:
+        parts = plan.experiment.call("data", **settings, seed=plan.config.seed)
+    except DataError as error:
+        raise_problems(
+            [plan.document.at_value(("data", *_blamed(plan, settings, error)), str(error))]
+        )
     if not (isinstance(parts, tuple) and len(parts) == 2):
         raise ConfigError(
             f"data() in {name} must return a pair (train, test), not {_described(parts)}"
@@ -130,6 +136,27 @@ def _parts(plan: Plan) -> tuple[Any, Any]:
             reason = "must be arrays with the same number of examples, at least one"
             raise ConfigError(f"the {called} part that data() in {name} returns {reason}")
     return parts
+
+
+def _found(plan: Plan, key: str, value: Any) -> Any:
+    """Returns a setting; a path is looked for here, then beside the file that gives it."""
+    if not isinstance(value, Path) or value.exists():
+        return value
+    written = Path(plan.document.at_value(("data", key), "").place.source)
+    beside = written.parent / value
+    return beside if written.is_file() and beside.exists() else value
+
+
+def _blamed(plan: Plan, settings: dict[str, Any], error: DataError) -> Keys:
+    """Returns the setting that names what an error is about, or else the one that is a path."""
+    for key, value in settings.items():
+        if not error.about or ("data", key) not in plan.document.value_places:
+            continue
+        if value == error.about:
+            return (key,)
+        if isinstance(value, list | tuple) and error.about in value:
+            return (key, value.index(error.about))
+    return next(((key,) for key, value in settings.items() if isinstance(value, Path)), ())
 
 
 def _on_device(part: Any, precision: str) -> Any:

@@ -16,6 +16,7 @@ NAMES = [
     "diabetes_linear",
     pytest.param("digits_conv", marks=pytest.mark.slow),
     pytest.param("digits_transformer", marks=pytest.mark.slow),
+    pytest.param("fashion_resnet", marks=pytest.mark.slow),
 ]
 
 

@@ -11,6 +11,7 @@ import pytest
 from experiments import diabetes, digits
 from experiments.models.convnet import Convnet
 from experiments.models.mlp import Mlp
+from experiments.models.resnet import Resnet
 from experiments.models.transformer import Transformer
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -21,6 +22,7 @@ MODELS = [
     Mlp(hidden=(16, 8), activation="silu", dropout=0.5),
     Convnet(channels=(4,)),
     Convnet(channels=(4, 8, 8, 8), activation="gelu"),
+    Resnet(channels=(8, 4), blocks=2),
     Transformer(),
     Transformer(width=6, heads=3, blocks=1, expansion=1),
 ]
@@ -30,6 +32,7 @@ PROMISED = [
     ("digits_mlp", "accuracy", 0.98),
     ("digits_conv", "accuracy", 0.985),
     ("digits_transformer", "accuracy", 0.97),
+    ("fashion_resnet", "accuracy", 0.84),
     ("diabetes_linear", "r2", 0.5),
 ]
 
