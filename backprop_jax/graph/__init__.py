@@ -1,10 +1,13 @@
 """What does the way back look like? One run, written down step by step, with all its numbers.
 
-recording    a function run on concrete operands, forward and back, every value and cotangent held
-following    loops, branches and compiled functions, run step by step
-explain      the backward pass as an object
-building     from a recording to values and operations, with names, formulas and factors
-chain        as text: the chain rule, factor by factor
-dot, drawing, page  as a picture and as a page of HTML
-folding      large programs made small
+recording, frames  a function run on concrete operands, forward and back, all values held
+following          loops, branches and compiled functions, run step by step
+explain            the backward pass as an object
+building           from a recording to values and operations, with names, formulas and factors
+summaries          what is told of an array
+chain              as text: the chain rule, factor by factor
+tree               what the steps belong to, folds within folds
+picture, folded    the picture as data, in full and folded
+dot, drawing       that for Graphviz, and drawn by it
+page, assets       that as a page of HTML, laid out by dagre, a JavaScript library that is in assets
 """

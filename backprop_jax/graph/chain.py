@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from backprop_jax.graph import folding
 from backprop_jax.graph.expressions import PRODUCT, Expression, number, product
-from backprop_jax.graph.values import Factor, Share, Variable, shown
+from backprop_jax.graph.summaries import described, shown
+from backprop_jax.graph.values import Factor, Share, Variable
 
 #: Paths that are written out for one operand, and steps that are listed one by one.
 MOST, LISTED = 16, 100
@@ -102,20 +102,29 @@ def forward(explanation: Any) -> Iterator[str]:
     """Yields a line for each value: what it is made of, what it is, and where it is written."""
     lines = explanation.operands, explanation.operations
     for variable in lines[0]:
-        yield f"  {variable.name} = {shown(variable.value)}"
+        yield f"  {variable.name} = {described(variable.value)}"
     if len(lines[1]) > LISTED:
-        yield from (f"  {group.title}: {group.about}" for group in folding.folded(lines[1], 60))
+        yield from outline(explanation)
         return
     rows, arrays = [], not explanation.is_scalar
     for operation in lines[1]:
         for variable in operation.results:
-            formula, value = str(variable.formula), shown(variable.value)
+            formula, value = str(variable.formula), described(variable.value)
             left = variable.name or str(variable.display)
             text = value if left == formula else f"{formula} = {value}"
             keeps = f", keeps {operation.kept}" if operation.kept and arrays else ""
             rows.append((f"  {left} = {text}", operation.step.where() + keeps))
     width = min(72, max((len(text) for text, _ in rows), default=0))
     yield from (f"{text:<{width}}  {place}".rstrip() for text, place in rows)
+
+
+def outline(explanation: Any) -> Iterator[str]:
+    """Yields the picture of a large program as lines, folded as it is there."""
+    depth = {"": 0}
+    for node in explanation.picture.seen()[0]:
+        depth[node.name] = depth[node.parent] + 1
+        if node.kind != "operand":
+            yield "  " * depth[node.name] + ": ".join([node.title, ", ".join(node.lines)])
 
 
 def summed(result: Variable, variable: Variable) -> Iterator[str]:
@@ -188,12 +197,10 @@ def table(explanation: Any) -> Iterator[str]:
     variables = explanation.variables
     if len(explanation.operations) > LISTED:
         variables = explanation.operands
-        groups = folding.folded(explanation.operations, 60)
-        yield from (f"  {group.title}: {group.told}" for group in reversed(groups))
     for variable in reversed(variables):
         if variable.cotangent is None:
             continue
-        yield f"  {differential(variable)}: {shown(variable.cotangent)}"
+        yield f"  {differential(variable)}: {described(variable.cotangent)}"
         if len(variable.shares) > 1:
             for share in variable.shares:
                 user = share.operation.name if share.operation else "the result"

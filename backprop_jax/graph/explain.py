@@ -1,6 +1,7 @@
 """`explain`: the backward pass of one run as an object, with every factor of the chain rule."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,8 +12,10 @@ import jax.numpy as jnp
 from backprop_jax.arguments import check_scalar, function_name
 from backprop_jax.check.paths import flatten, operand_names
 from backprop_jax.engine import cotangents as ct
-from backprop_jax.graph import chain, dot, drawing, page
+from backprop_jax.graph import chain, dot, drawing, page, tree
 from backprop_jax.graph.building import Builder
+from backprop_jax.graph.folded import picture
+from backprop_jax.graph.picture import Picture
 from backprop_jax.graph.recording import Recording, check_concrete, record
 from backprop_jax.graph.values import Operation, Variable
 
@@ -63,6 +66,18 @@ class Explanation:
             len(o.results) == 1 for o in self.operations
         )
 
+    @functools.cached_property
+    def tree(self) -> tree.Fold:
+        """What the steps belong to: folds within folds, the operands where they are used."""
+        root = tree.tree(self.function, self.operations)
+        tree.placed(root, self.operands)
+        return root
+
+    @functools.cached_property
+    def picture(self) -> Picture:
+        """The picture as data, with all that can be unfolded."""
+        return picture(self)
+
     def paths(self, operand: str, most: int = chain.MOST) -> list[chain.Path]:
         """Returns the paths from the result to an operand, each with its factors and product."""
         return chain.paths(self.result, self[operand], most)
@@ -85,6 +100,10 @@ class Explanation:
         with open(path, "wb") as file:
             file.write(content if isinstance(content, bytes) else content.encode())
 
+    def fragment(self) -> str:
+        """Returns the picture, to unfold by clicks, as a part of somebody's page."""
+        return "\n".join(page.fragment(self.picture))
+
     def render(self, form: str) -> str | bytes:
         """Returns what `save` writes."""
         if form == "txt":
@@ -95,7 +114,14 @@ class Explanation:
         return text if form == "dot" else drawing.draw(text, form)
 
     def _repr_html_(self) -> str:
-        return page.html(self, alone=False)
+        return page.notebook(self)
+
+    def _repr_svg_(self) -> str | None:
+        """The picture for a notebook that draws no HTML; None if nothing lays it out."""
+        try:
+            return drawing.draw(dot.text(self), "svg").decode()
+        except ImportError:
+            return None
 
 
 def explain(

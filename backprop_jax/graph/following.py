@@ -12,6 +12,7 @@ from jax.extend.source_info_util import current
 
 from backprop_jax.engine.jaxprs import as_function, runs_in_place
 from backprop_jax.errors import here
+from backprop_jax.graph.frames import Frame
 from backprop_jax.rules.calls import composed_of, composite_p
 from backprop_jax.rules.functions import own_rule
 from backprop_jax.rules.loops import arities
@@ -29,6 +30,9 @@ class Scope:
       trip: of a loop which trip, as it is counted along the stacked operands; of a choice which
         branch.
       trips: of a loop how many; None where nobody knows before the last.
+      loop: of a loop an object that all its trips share.
+      frames: the calls it is in, within what it is within.
+      names: the `jax.named_scope`s around it.
     """
 
     kind: str
@@ -36,6 +40,9 @@ class Scope:
     written_at: str = ""
     trip: int | None = None
     trips: int | None = None
+    loop: Any = dataclasses.field(default=None, compare=False, repr=False)
+    frames: tuple[Frame, ...] = dataclasses.field(default=(), compare=False, repr=False)
+    names: tuple = dataclasses.field(default=(), compare=False, repr=False)
 
     def __str__(self) -> str:
         """`jit layer`, `scan trip 3 of 12`, `cond branch 1`."""
@@ -93,11 +100,12 @@ def scan(params: dict) -> Callable:
     def follow(recorder: Any, operands: Sequence) -> list:
         fixed, state, xs = operands[:consts], operands[consts:start], operands[start:]
         stacked: dict[int, Sequence] = {}
+        loop = object()
         for trip in order:
-            with recorder.within(Scope("scan", "", here(), trip, length)):
+            with recorder.within(Scope("scan", "", here(), trip, length, loop)):
                 results = body(*fixed, *state, *(part(x, trip) for x in xs))
             state, stacked[trip] = results[:carry], results[carry:]
-        with recorder.within(Scope("scan", "", here())):
+        with recorder.within(Scope("scan", "", here(), loop=loop)):
             rows = [stacked[trip] for trip in range(length)]
             avals = params["jaxpr"].out_avals[carry:]
             return [*state, *(stack([row[i] for row in rows], v) for i, v in enumerate(avals))]
@@ -148,9 +156,9 @@ def while_loop(params: dict) -> Callable:
     def follow(recorder: Any, operands: Sequence) -> list:
         start = of_cond + of_body
         fixed, state = list(operands[0 if together else of_cond : start]), list(operands[start:])
-        trip = 0
+        trip, loop = 0, object()
         while np.any(going_on(*operands[:of_cond], *state)[0]):
-            with recorder.within(Scope("while", "", here(), trip)):
+            with recorder.within(Scope("while", "", here(), trip, loop=loop)):
                 state = body(*fixed, *state)
             trip += 1
         return state

@@ -1,73 +1,139 @@
-"""The explanation as a page of HTML that needs nothing else: no network, no script."""
+"""The explanation as a page of HTML that needs nothing else: no network, all of it in one file."""
 
+import functools
 import html as markup
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from backprop_jax.graph import dot, drawing, folding
-from backprop_jax.graph.values import Operation, shown
+from backprop_jax.graph.picture import Edge, Node, Picture
+from backprop_jax.graph.summaries import Summary, shown
+from backprop_jax.graph.tree import Fold, Row
+from backprop_jax.graph.values import Operation
 
-STYLE = """\
-body { font: 14px/1.45 system-ui, sans-serif; margin: 24px; color: #111827; }
-pre { background: #f3f4f6; padding: 12px; overflow-x: auto; }
-table { border-collapse: collapse; font-size: 13px; margin: 4px 0 8px 16px; }
-td, th { border-bottom: 1px solid #e5e7eb; padding: 2px 10px; text-align: left; }
-details { margin: 4px 0 4px 12px; } summary { cursor: pointer; }
-.picture { overflow-x: auto; }
-.where { color: #6b7280; }
-"""
+ASSETS = Path(__file__).parent / "assets"
 
 COLUMNS = ("value", "is", "cotangent", "kept for the way back", "written at")
 
 
-def html(explanation: Any, alone: bool = True) -> str:
-    """Returns the page: the picture if Graphviz is there, the steps to unfold, and the text.
-
-    `alone`: as a whole document, not as a part of one.
-    """
-    parts = [f"<h1>Backward pass of {escaped(explanation.function)}</h1>", picture(explanation)]
-    parts += ["<h2>Steps</h2>", *steps(explanation)]
+def html(explanation: Any) -> str:
+    """Returns the page: the picture, which unfolds on a click, the steps, and the text."""
+    title = f"Backward pass of {escaped(explanation.function)}"
+    parts = [f"<h1>{title}</h1>", *fragment(explanation.picture)]
+    parts += ["<h2>Steps</h2>", *steps(explanation.tree)]
     parts += ["<h2>Step by step</h2>", f"<pre>{escaped(str(explanation))}</pre>"]
     body = "\n".join(parts)
-    if not alone:
-        return f"<style>{STYLE}</style>\n{body}"
-    title = f"Backward pass of {escaped(explanation.function)}"
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>'
-        f"\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        '\n<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"\n<style>\n{asset('page.css')}</style>\n</head>\n"
+        f'<body>\n<div class="bp ready bp-page">\n{body}\n</div>\n</body>\n</html>\n'
     )
 
 
-def picture(explanation: Any) -> str:
-    """Returns the picture, or how to get it."""
-    try:
-        drawn = drawing.draw(dot.text(explanation, linked=True), "svg").decode()
-    except ImportError as error:
-        return f'<p class="where">{escaped(str(error))}</p>'
-    return f'<div class="picture">{drawn[drawn.index("<svg") :]}</div>'
+def notebook(explanation: Any) -> str:
+    """Returns the page in a frame, so that it and the notebook do not meddle with each other."""
+    height = 300 if len(explanation.picture.seen()[0]) < 10 else 720
+    return (
+        f'<iframe sandbox="allow-scripts" style="width:100%;height:{height}px;border:0;resize:'
+        f'vertical" title="Backward pass" srcdoc="{escaped(html(explanation))}"></iframe>'
+    )
 
 
-def steps(explanation: Any) -> list[str]:
-    """Returns the steps, those that belong together folded."""
-    operations = explanation.operations
-    if len(operations) <= dot.BOXES // 2:
-        return [rows(operations)]
+def fragment(picture: Picture) -> list[str]:
+    """Returns the picture as a part of a page: style, script and data, nothing to be fetched."""
     return [
-        f"<details><summary>{escaped(group.title)}: {escaped(group.about)}; "
-        # A box of the picture links here, which opens what is folded.
-        f'{escaped(group.told)}</summary>\n<a id="g{i}"></a>{rows(group.operations)}\n</details>'
-        for i, group in enumerate(folding.folded(operations, dot.BOXES - 10))
+        f"<style>\n{asset('picture.css')}</style>",
+        f'<div class="bp"><script type="application/json">{data(picture)}</script>'
+        "<noscript>The picture is drawn by a script.</noscript></div>",
+        f"<script>\n/*!\ndagre, https://github.com/dagrejs/dagre\n{asset('dagre.LICENSE.txt')}*/\n"
+        f"{layout()}\n{asset('picture.js')}</script>",
     ]
 
 
-def rows(operations: Any) -> str:
+@functools.cache
+def asset(name: str) -> str:
+    """Returns a file that goes into the page."""
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def layout() -> str:
+    """Returns the library that lays out; without its last lines, which name files to be fetched."""
+    code = asset("dagre.min.js")
+    return code[: code.rindex("})();") + len("})();")]
+
+
+def data(picture: Picture) -> str:
+    """Returns a picture as JSON that may stand in a page."""
+    told = {
+        "nodes": [of_node(node) for node in picture.nodes],
+        "edges": [of_edge(edge) for edge in picture.edges],
+        "sums": {f"{value} {fold}": plain(x) for (value, fold), x in picture.sums.items()},
+    }
+    text = json.dumps(told, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    # What ends a script or begins a comment cannot stand in the page as it is.
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def of_node(node: Node) -> dict:
+    """Returns a box as plain values."""
+    return {
+        "name": node.name,
+        "parent": node.parent,
+        "kind": node.kind,
+        "title": node.title,
+        "lines": node.lines,
+        "details": node.details,
+        "summaries": [[name, *of_summary(each)] for name, each in node.summaries],
+        "trips": [plain(x) for x in node.trips],
+        "grad": plain(node.grad),
+        "opened": node.opened,
+        "result": node.is_result,
+    }
+
+
+def of_summary(each: Summary) -> list:
+    """Returns a summary as plain values."""
+    return [x if isinstance(x, str | tuple) else plain(x) for x in each]
+
+
+def of_edge(edge: Edge) -> list:
+    """Returns an edge as plain values."""
+    return [edge.start, edge.end, edge.value, plain(edge.norm), edge.label, edge.again]
+
+
+def plain(x: float | None) -> float | str | None:
+    """Returns a number as JSON has it: six digits, what is not finite as text."""
+    if x is None or isinstance(x, bool | int):
+        return x
+    return float(f"{x:.6g}") if math.isfinite(x) else str(x)
+
+
+def steps(root: Fold) -> list[str]:
+    """Returns the steps, folded as in the picture."""
+    rows = [child for child in root.children if type(child) is Row]
+    parts = [table(rows)] if rows else []
+    for child in root.children:
+        if type(child) is Fold and child.kind != "operands":
+            about = f" · {escaped(child.about)}" if child.about else ""
+            inner = "\n".join(steps(child))
+            head = f"<summary>{escaped(child.title)}{about}</summary>"
+            parts.append(f"<details>{head}\n{inner}\n</details>")
+    return parts
+
+
+def table(rows: list[Row]) -> str:
     """Returns a table with a line for each value."""
     head = "".join(f"<th>{title}</th>" for title in COLUMNS)
-    return f"<table><tr>{head}</tr>\n" + "\n".join(map(row, operations)) + "\n</table>"
+    lines = "\n".join(line for row in rows for line in line_of(row.first))
+    return f"<table><tr>{head}</tr>\n{lines}\n</table>"
 
 
-def row(operation: Operation) -> str:
-    """Returns the line of one step."""
-    lines = []
+def line_of(operation: Operation) -> Iterator[str]:
+    """Yields the lines of one step."""
     for variable in operation.results:
         made = f"{variable.name or variable.display} = {variable.formula}"
         gradient = shown(variable.cotangent)
@@ -76,8 +142,7 @@ def row(operation: Operation) -> str:
         cells = [made, shown(variable.value), gradient, operation.kept]
         cells = "".join(f"<td>{escaped(cell)}</td>" for cell in cells)
         place = escaped(operation.step.where())
-        lines.append(f'<tr>{cells}<td class="where">{place}</td></tr>')
-    return "\n".join(lines)
+        yield f'<tr>{cells}<td class="where">{place}</td></tr>'
 
 
 def escaped(text: str) -> str:

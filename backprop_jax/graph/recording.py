@@ -26,6 +26,7 @@ from backprop_jax.engine.sweep import sweep
 from backprop_jax.engine.tape import Node, Tape
 from backprop_jax.errors import message
 from backprop_jax.graph.following import Scope, step_by_step
+from backprop_jax.graph.frames import Calls, Frame, named, within
 from backprop_jax.rules.functions import traced
 from backprop_jax.swaps import reading_of
 
@@ -40,6 +41,8 @@ class Step:
       name: of the function, if it is a `custom_vjp` or `custom_jvp` one.
       node: the step as the tape has it: rule, types, what is kept.
       scopes: what it is within, the outermost first.
+      frames: the calls it is in, within the innermost of them.
+      entered: the `jax.named_scope`s it is in, an object for each time that one is entered.
       values: of the operands.
       slots: for every operand the number its value goes by; None for a constant.
       results: the values of the results.
@@ -55,6 +58,8 @@ class Step:
     params: dict
     node: Node
     scopes: tuple[Scope, ...]
+    frames: tuple[Frame, ...]
+    entered: tuple
     values: list
     slots: list[int | None]
     results: list
@@ -195,6 +200,7 @@ class Met(NamedTuple):
     node: Node
     call: Call
     scopes: tuple[Scope, ...]
+    frames: tuple[Frame, ...]
     values: list
     results: list
 
@@ -202,24 +208,31 @@ class Met(NamedTuple):
 class Recorder(Tape):
     """A tape that holds on to all values, and runs what holds a jaxpr step by step."""
 
-    __slots__ = ("calls", "met", "scopes")
+    __slots__ = ("calls", "met", "scopes", "under_way")
 
-    def __init__(self, parent: Any, reading: Reading, linear: str, met: list[Met]) -> None:
+    def __init__(
+        self, parent: Any, reading: Reading, linear: str, met: list[Met], under_way: Calls
+    ) -> None:
         super().__init__(parent, reading, linear)
         if self.staged:
             raise TypeError(NOT_CONCRETE)
-        self.met = met
+        self.met, self.under_way = met, under_way
         self.calls: list[Call] = []
         self.scopes: tuple[Scope, ...] = ()
 
     @contextlib.contextmanager
     def within(self, scope: Scope) -> Iterator[None]:
         """Says of the steps taken meanwhile that they are within this."""
+        scope = dataclasses.replace(scope, frames=self.frames(), names=named())
         before, self.scopes = self.scopes, (*self.scopes, scope)
         try:
             yield
         finally:
             self.scopes = before
+
+    def frames(self) -> tuple[Frame, ...]:
+        """Returns the calls of the user's functions that are under way, within the last scope."""
+        return within(self.scopes[-1].frames) if self.scopes else self.under_way.live()
 
     @contextlib.contextmanager
     def calling(self, call: "Call") -> Iterator[None]:
@@ -235,9 +248,8 @@ class Recorder(Tape):
         count = len(self.nodes)
         outs = super().add(*args)
         if len(self.nodes) > count:
-            self.met.append(
-                Met(self.nodes[-1], self.calls[-1], self.scopes, args[3][0], list(args[4]))
-            )
+            where = self.scopes, self.frames()
+            self.met.append(Met(self.nodes[-1], self.calls[-1], *where, args[3][0], list(args[4])))
         return outs
 
     def process_primitive(self, primitive: Primitive, tracers: Sequence, params: dict, /) -> Any:
@@ -340,7 +352,7 @@ def record(
     """
     check_concrete(operands)
     met: list[Met] = []
-    make = functools.partial(Recorder, met=met)
+    make = functools.partial(Recorder, met=met, under_way=Calls(record.__code__))
     operands = [jnp.asarray(x) if a else x for x, a in zip(operands, active, strict=True)]
     results, pullback = sweep(fun, operands, active, reading or reading_of(), make=make)
     given = seeds(results)
@@ -359,7 +371,7 @@ def check_concrete(operands: Sequence) -> None:
 
 def taken(number: int, met: Met, seen: dict[int, tuple[list, list]]) -> Step:
     """Returns what was noted of a step on both ways, put together."""
-    node, call, scopes, values, results = met
+    node, call, scopes, frames, values, results = met
     cotangents, contributions = seen.get(id(node), (None, None))
     return Step(
         number,
@@ -367,6 +379,8 @@ def taken(number: int, met: Met, seen: dict[int, tuple[list, list]]) -> Step:
         call.params,
         node,
         scopes,
+        frames,
+        tuple(node.source.name_stack.stack),
         values,
         node.operands,
         results,

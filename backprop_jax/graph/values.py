@@ -4,10 +4,10 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from backprop_jax.graph.expressions import Expression, number
 from backprop_jax.graph.recording import Step
+from backprop_jax.graph.summaries import Summary, summary
 
 
 class Factor(NamedTuple):
@@ -68,6 +68,16 @@ class Variable:
         return not jax.typeof(self.value).shape
 
     @property
+    def summary(self) -> Summary:
+        """Of the value."""
+        return summary(self.value)
+
+    @property
+    def cotangent_summary(self) -> Summary | None:
+        """Of the cotangent; None if nothing flows back to it."""
+        return None if self.cotangent is None else summary(self.cotangent)
+
+    @property
     def label(self) -> str:
         """What to call it where there is little room: its name, its formula, or its operation."""
         if self.name or self.operation is None:
@@ -111,26 +121,3 @@ class Operation:
 
 #: What a rule calls what it reads, in words.
 NAMES = {"x": "operand 0", "y": "operand 1", "w": "operand 2", "z": "the result", "i": "indices"}
-
-
-def shown(x: Any) -> str:
-    """Returns a number, or of an array the type, least, mean and largest element, and norm."""
-    if x is None:
-        return "none"
-    x = np.asarray(x)
-    if not x.shape:
-        return number(x)
-    kind = f"{x.dtype}[{','.join(map(str, x.shape))}]"
-    if not x.size or x.dtype.kind not in "fcV":
-        return kind
-    wide = x.astype(np.complex128 if np.iscomplexobj(x) else np.float64)
-    good = wide[np.isfinite(wide)]
-    bad = f", {x.size - good.size} not finite" if good.size < x.size else ""
-    if not good.size:
-        return kind + bad
-    if np.iscomplexobj(wide):
-        return f"{kind} norm {np.linalg.norm(good):.4g}{bad}"
-    return (
-        f"{kind} min {good.min():.4g}, mean {good.mean():.4g}, max {good.max():.4g}, "
-        f"norm {np.linalg.norm(good):.4g}{bad}"
-    )
