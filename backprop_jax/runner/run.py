@@ -1,5 +1,6 @@
 """One run, from a YAML file to a folder of results; and going on with it."""
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,9 @@ from backprop_jax.runner.curves import draw
 from backprop_jax.runner.display import display
 from backprop_jax.runner.document import dump
 from backprop_jax.runner.environment import environment
+from backprop_jax.runner.flow.findings import findings
+from backprop_jax.runner.flow.history import Flow
+from backprop_jax.runner.flow.pictures import draw_flow
 from backprop_jax.runner.keeper import Keeper, first_facts, newest
 from backprop_jax.runner.plan import Plan, make_plan
 from backprop_jax.runner.resume import changes, folder_of, refuse
@@ -153,12 +157,17 @@ def _train(
         wait()
         if status == "nonfinite" and (folder / run_folder.NONFINITE).exists():
             why += f"; see {run_folder.NONFINITE}"
-        summary = run_folder.summarize(records, status, why) | {"resumed": facts["resumed"]}
+        flow = Flow.of(records)
+        warnings = [dataclasses.asdict(found) for found in findings(flow)] if flow else []
+        summary = run_folder.summarize(records, status, why)
+        summary |= {"warnings": warnings, "resumed": facts["resumed"]}
         # On a full disk these fail as well; the first error is the one to be told.
         with suppress(CannotWrite) if status == "failed" else nullcontext():
             run_folder.write_json(folder / run_folder.SUMMARY, summary)
             title = f"{Path(plan.document.name).stem}: {_chosen(plan)}"
             draw(records, title, folder / run_folder.CURVES)
+            if flow:
+                draw_flow(flow, title, folder / run_folder.FLOW)
     return summary
 
 
@@ -212,4 +221,5 @@ def _closing(summary: dict[str, Any], plan: Plan, folder: Path) -> str:
             f"  gradients:  {check['checks']} checks against jax.grad; largest relative difference "
             f"{check['max_rel']:.1e}{where}"
         )
+    lines += [f"  warning:    {warning['text']}" for warning in summary["warnings"]]
     return "\n".join([*lines, f"  results:    {folder}"])

@@ -200,13 +200,21 @@ def lines(folder, out, *but):
 
 
 def test_a_run_keeps_it_and_trains_as_without_it(cli, folder):
-    assert cli("run", "line.yaml", "--out", "with", "gradient.flow_every=5").code == 0
-    assert cli("run", "line.yaml", "--out", "without").code == 0
+    rate = "optimizer.learning_rate=1e-9"
+    result = cli("run", "line.yaml", "--out", "with", "gradient.flow_every=5", rate)
+    assert result.code == 0
+    text = "updates are too large relative to the weights: "
+    (found,) = json.loads((folder / "with/summary.json").read_text())["warnings"]
+    assert found["kind"] == "large"
+    assert found["text"].startswith(text)
+    assert f"  warning:    {found['text']}" in result.out.splitlines()
+    assert (folder / "with/flow.png").read_bytes().startswith(b"\x89PNG")
+    assert cli("run", "line.yaml", "--out", "without", rate).code == 0
     flow = Flow.of(lines(folder, "with"))
     assert flow is not None
     assert flow.steps.tolist() == [1, 6, 11, 16]
     assert flow.layers == ("slope", "height")
-    np.testing.assert_allclose(flow.update, 0.1 * flow.gradient, rtol=1e-5)
+    np.testing.assert_allclose(flow.update, 1e-9 * flow.gradient, rtol=1e-5)
 
     def losses(out):
         return [x["loss"] for x in lines(folder, out, "compile", "flow")]

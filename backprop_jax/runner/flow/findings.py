@@ -192,8 +192,8 @@ def _updates(flow: Flow) -> Iterator[Finding]:
     known = ~np.isnan(ratio).all(axis=0) & (flow.gradient > 0).any(axis=0)
     filled = np.where(known, ratio, USUAL)
     sides: tuple[tuple[Kind, np.ndarray, Callable, str], ...] = (
-        ("small", np.nanmax(filled, axis=0), lambda x: x < SMALL, "at most"),
-        ("large", np.nanmedian(filled, axis=0), lambda x: x > LARGE, "by the median"),
+        ("small", np.nanmax(filled, axis=0), lambda x: x < SMALL, "at most "),
+        ("large", np.nanmedian(filled, axis=0), lambda x: x > LARGE, ""),
     )
     for kind, figures, is_far, how in sides:
         layers = np.flatnonzero(is_far(figures))
@@ -201,8 +201,8 @@ def _updates(flow: Flow) -> Iterator[Finding]:
             ranked = layers[np.argsort(figures[layers] * (1 if kind == "small" else -1))]
             said = [f"{figures[at]:.1e} in {flow.layers[at]}" for at in ranked[:MOST_NAMES]]
             text = (
-                f"updates are {how} {', '.join(said)}{_more(len(layers))}, relative to the weights:"
-                f" too {kind}; {USUAL:g} is usual"
+                f"updates are too {kind} relative to the weights: {how}{', '.join(said)}"
+                f"{_more(len(layers))}; {USUAL:g} is usual"
             )
             names = tuple(flow.layers[at] for at in ranked)
             yield Finding(kind, text, float(figures[ranked[0]]), names)
