@@ -32,6 +32,7 @@ PICTURES = ROOT / "docs" / "images" / "gallery"
 SECTIONS = {
     "Slopes": ["tangent", "steps"],
     "The chain rule": ["six_ways"],
+    "What gradients are good for": ["landscape", "curve_fit"],
 }
 """What is shown, by the names of the configurations, in the order of the page."""
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from backprop_jax.runner.promises import kept
+from backprop_jax.runner.promises import Promise, kept
 from experiments import gallery
 
 
@@ -23,8 +23,21 @@ class Row(NamedTuple):
     short: tuple[str, ...] = ()
 
 
+NOTHING = "expected=null"
+"""The promises of the file are those of its full form."""
+
 LESSONS = [
     Row("tangent", {"value": 2.5**2 + 4 * 2.5 + 4, "gradient": 2 * 2.5 + 4}),
+    Row(
+        "landscape",
+        {"rosenbrock_momentum_steps": Promise(value=393, within=20)},
+        ("settings.surfaces=[rosenbrock]", "settings.steps=100", "settings.frames=3", NOTHING),
+    ),
+    Row(
+        "curve_fit",
+        {"onions_levenberg_marquardt_steps": Promise(most=25)},
+        ("settings.data=[onions]", "settings.gradient_steps=100", NOTHING),
+    ),
 ]
 
 ELSEWHERE = {"six_ways", "steps"}
