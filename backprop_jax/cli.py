@@ -65,6 +65,14 @@ BARE = ("list", "schema")
 RESUME = "go on in the folder of a run; without DIR, in that of this file's latest run in runs/"
 
 
+VECTORISED = "do N runs at once (default: 64) that differ in numbers only, as one compiled program"
+
+AT_ONCE = 64
+
+ALONE = {"--resume": "--resume=", "--vectorised": f"--vectorised={AT_ONCE}"}
+"""Options that may stand alone, before a file or an override that is not theirs."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     given = _arguments(argv)
@@ -78,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "run":
                 return kinds.run(given.config, given.overrides, given.out, given.resume)
             case "sweep":
-                return sweep.sweep(given.config, given.overrides, given.out, given.resume)
+                where = (given.out, given.resume)
+                return sweep.sweep(given.config, given.overrides, *where, given.vectorised)
             case "compare":
                 options = {key: getattr(given, key) for key in COMPARE}
                 return commands.compare(given.target, given.overrides, commands.Asked(**options))
@@ -114,13 +123,17 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         command.add_argument("overrides", nargs="*", metavar="KEY.SUB=VALUE", help=OVERRIDES)
         if name == "run":
             command.add_argument("--print-config", action="store_true", help=PRINT)
+        if name == "sweep":
+            command.add_argument(
+                "--vectorised", type=_count, nargs="?", const=AT_ONCE, metavar="N", help=VECTORISED
+            )
         if name in ("run", "sweep"):
             where = command.add_mutually_exclusive_group()
             where.add_argument("--out", type=Path, metavar="DIR", help="folder for the results")
             where.add_argument(
                 "--resume", type=Path, nargs="?", const=Path(), metavar="DIR", help=RESUME
             )
-    given, rest = parser.parse_known_args(_resume_alone(sys.argv[1:] if argv is None else argv))
+    given, rest = parser.parse_known_args(_alone(sys.argv[1:] if argv is None else argv))
     if unknown := [word for word in rest if given.command in BARE or "=" not in word]:
         parser.error(f"unknown argument {unknown[0]!r}")
     if given.command not in BARE:
@@ -128,10 +141,25 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return given
 
 
-def _resume_alone(argv: Sequence[str]) -> list[str]:
-    """Returns the words, `--resume` kept from taking a YAML file or an override for its folder."""
+def _alone(argv: Sequence[str]) -> list[str]:
+    """Returns the words, an option that may stand alone kept from taking what is not its own.
+
+    That is a YAML file or an override; `--resume=` is the option without a folder.
+    """
     words = list(argv)
-    for place, (word, after) in enumerate(pairwise(words)):
-        if word == "--resume" and ("=" in after or after.endswith((".yaml", ".yml"))):
-            words[place] = "--resume="
-    return words
+    kept = []
+    for word, after in pairwise([*words, ""]):
+        other = "=" in after or after.endswith((".yaml", ".yml"))
+        kept.append(ALONE[word] if word in ALONE and other else word)
+    return kept
+
+
+def _count(text: str) -> int:
+    """Returns a number of runs.
+
+    Raises:
+      ValueError: it is none, or not above 0.
+    """
+    if (count := int(text)) < 1:
+        raise ValueError
+    return count

@@ -62,7 +62,7 @@ def make_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
     adapter = config_type(document, experiment)
     config: Config[Any, Any, Any] = validated(adapter, document, problems)
     assert experiment is not None, "or one of the problems would have said so"
-    model = _build(document, "model", lambda: _model(experiment, config.model))
+    model = _build(document, "model", lambda: build_model(experiment, config.model))
     optimizer = _build(document, "optimizer", lambda: build_optimizer(config.optimizer))
     return Plan(config, document, experiment, model, optimizer)
 
@@ -139,7 +139,7 @@ def _experiment(document: Document, path: Path, problems: list[Problem]) -> Expe
         return None
 
 
-def _model(experiment: Experiment, section: Any) -> Any:
+def build_model(experiment: Experiment, section: Any) -> Any:
     """Returns what the experiment's functions get as `model`."""
     if not experiment.models:
         return None

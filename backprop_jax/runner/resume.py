@@ -47,7 +47,7 @@ def folder_of(given: Path, name: str) -> Path:
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
     """Returns the settings that differ, and how: `training.steps` → `20 → 40`."""
-    old, new = dict(_flat(before)), dict(_flat(now))
+    old, new = dict(flat(before)), dict(flat(now))
     return {
         key: f"{shown(old[key]) if key in old else 'not set'} → "
         f"{shown(new[key]) if key in new else 'not set'}"
@@ -81,10 +81,10 @@ def _latest(name: str) -> Path:
     return found[max(found)]
 
 
-def _flat(section: Mapping[str, Any], around: str = "") -> Iterator[tuple[str, Any]]:
+def flat(section: Mapping[str, Any], around: str = "") -> Iterator[tuple[str, Any]]:
     """Yields every setting with its dotted name; a list is one setting."""
     for key, value in section.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{around}{key}.")
+            yield from flat(value, f"{around}{key}.")
         else:
             yield f"{around}{key}", value

@@ -69,18 +69,18 @@ def run(
             data = fingerprint((task.train, task.test))
             begun, facts = beginning(state), first_facts(plan.settings, data)
             if found:
-                begun, facts = _gone_on(plan, task, folder, begun, facts)
+                begun, facts = gone_on(plan, task, folder, begun, facts)
             step, here = int(begun.state.step), path.resolve().parent
             settings, ran_on = dump(plan.settings), run_folder.json_text(environment(here))
             run_folder.write_over(folder / run_folder.CONFIG, settings, step)
             run_folder.write_over(folder / run_folder.ENVIRONMENT, ran_on, step)
-            print(_headline(plan, task))
+            print(headline(plan, task))
             summary = _train(plan, task, begun, facts, folder, stop)
-    print(_closing(summary, plan, folder))
+    print(closing(summary, plan, folder))
     return CODES.get(summary["status"], WRONG)
 
 
-def _gone_on(
+def gone_on(
     plan: Plan, task: Task, folder: Path, begun: Progress, facts: Facts
 ) -> tuple[Progress, Facts]:
     """Returns where a run goes on from, and what its checkpoints say; tells what has changed.
@@ -189,7 +189,7 @@ def _chosen(plan: Plan) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _headline(plan: Plan, task: Task) -> str:
+def headline(plan: Plan, task: Task) -> str:
     """Returns the first line of a run: what is trained, on how much, where."""
     device = jax.devices()[0]
     return (
@@ -198,7 +198,7 @@ def _headline(plan: Plan, task: Task) -> str:
     )
 
 
-def _closing(summary: dict[str, Any], plan: Plan, folder: Path) -> str:
+def closing(summary: dict[str, Any], plan: Plan, folder: Path) -> str:
     """Returns the last lines of a run: how it ended, how good it is, where the results are."""
     lines = [f"{summary['status']}: {summary['steps']} steps in {summary['seconds']:.1f} s"]
     if summary["trace_seconds"] is not None:

@@ -17,8 +17,10 @@ from backprop_jax.errors import ConfigError, message
 from backprop_jax.runner import folder as run_folder
 from backprop_jax.runner.curves import COLOURS, INK, PALE
 from backprop_jax.runner.kinds import kind_of, run
+from backprop_jax.runner.numbers import numbers_of
 from backprop_jax.runner.resume import LATEST, changes, folder_of
 from backprop_jax.runner.run import CODES, COMPLETED, INTERRUPTED, STOPPED, WRONG
+from backprop_jax.runner.vectorised import run_together
 
 GRID, TABLE, PICTURE, SAID = "sweep.json", "summary.md", "sweep.png", "output.txt"
 
@@ -47,27 +49,45 @@ class One:
 
 
 def sweep(
-    path: Path, overrides: Sequence[str], out: Path | None = None, resume: Path | None = None
+    path: Path,
+    overrides: Sequence[str],
+    out: Path | None = None,
+    resume: Path | None = None,
+    at_once: int | None = None,
 ) -> int:
-    """Runs every combination of the values, one after the other.
+    """Runs every combination of the values, one after the other or many at once.
 
     Args:
       path: the YAML file.
       overrides: as of `run`; `key=1,2,3` and `key=0..4`, both ends included, are several values.
       out: the folder for all of them, new or empty. Default: a new one in runs/.
       resume: the folder of a sweep to go on with; runs that have ended are left as they are.
+      at_once: how many runs are one program; None for each by itself.
 
     Returns:
       0 when all have completed, 1 when one has not, 130 or 143 when stopped.
     """
     runs = grid(overrides)
-    settings = [kind_of(path, one.overrides).plan(path, one.overrides).settings for one in runs]
+    kinds = [kind_of(path, one.overrides) for one in runs]
+    plans = [kind.plan(path, one.overrides) for kind, one in zip(kinds, runs, strict=True)]
+    if at_once is not None:
+        if shown := next((kind for kind in kinds if kind.shows), None):
+            raise ConfigError(f"--vectorised: a {shown.name} has no steps to do at once")
+        numbers_of(plans)
     name = f"{path.stem}-sweep"
     folder = run_folder.make_folder(out, name) if resume is None else _old(resume, name)
     with run_folder.locked(folder):
-        _remember(folder, overrides, settings[0])
+        _remember(folder, overrides, plans[0].settings)
         print(f"{len(runs)} runs of {path}, in {folder}")
-        return _all(path, runs, folder)
+
+        def do(group: list[One]) -> None:
+            if at_once is None:
+                _do(path, group[0], folder / group[0].name)
+            else:
+                mine = [plan for plan, one in zip(plans, runs, strict=True) if one in group]
+                run_together(path, mine, [folder / one.name for one in group], SAID, print)
+
+        return _all(runs, folder, at_once or 1, do)
 
 
 def grid(overrides: Sequence[str]) -> list[One]:
@@ -150,20 +170,24 @@ def _remember(folder: Path, overrides: Sequence[str], settings: dict[str, Any]) 
     run_folder.write_json(file, now)
 
 
-def _all(path: Path, runs: list[One], folder: Path) -> int:
-    """Does what is left to do, the table brought up to date before and after each run."""
-    code = COMPLETED
-    for number, one in enumerate(runs, start=1):
-        state = _summary(folder / one.name)["status"]
-        if state not in FINISHED:
-            _write_table(runs, folder, {one.name: "running"})
-            _do(path, one, folder / one.name)
-        found = _summary(folder / one.name)
-        left = ", as before" if state in FINISHED else ""
-        print(f"[{number}/{len(runs)}] {_said(one.values)}: {_told(found)}{left}", flush=True)
-        if (ended := CODES.get(found["status"], WRONG)) != COMPLETED:
-            code = ended
-        if ended in (INTERRUPTED, STOPPED):
+def _all(runs: list[One], folder: Path, size: int, do: Callable[[list[One]], None]) -> int:
+    """Does what is left to do, the table brought up to date before and after each group of runs."""
+    code, numbers = COMPLETED, itertools.count(1)
+    for first in range(0, len(runs), size):
+        group = runs[first : first + size]
+        left = [one for one in group if _summary(folder / one.name)["status"] not in FINISHED]
+        if left:
+            _write_table(runs, folder, {one.name: "running" for one in left})
+            do(left)
+        codes = []
+        for one, number in zip(group, numbers, strict=False):
+            found = _summary(folder / one.name)
+            before = "" if one in left else ", as before"
+            said = f"{_said(one.values)}: {_told(found)}{before}"
+            print(f"[{number}/{len(runs)}] {said}", flush=True)
+            codes.append(CODES.get(found["status"], WRONG))
+        code = next((bad for bad in reversed(codes) if bad != COMPLETED), code)
+        if code in (INTERRUPTED, STOPPED):
             break
     print(_write_table(runs, folder, {}))
     _draw(runs, folder)

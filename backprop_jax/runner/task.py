@@ -18,6 +18,9 @@ from backprop_jax.runner.schema import arguments
 
 Rows = Int[np.ndarray, " batch"]
 
+Loss = Callable[[Any, Any, PRNGKeyArray], Float[Array, ""]]
+Metrics = Callable[[Any, Any, Any], dict[str, Float[Array, ""]]]
+
 
 @dataclass(frozen=True)
 class Task:
@@ -40,19 +43,26 @@ class Task:
     batch_size: int
     steps: int
     init: Callable[[PRNGKeyArray], Any]
-    loss: Callable[[Any, Any, PRNGKeyArray], Float[Array, ""]]
-    metrics: Callable[[Any, Any, Any], dict[str, Float[Array, ""]]]
+    loss: Loss
+    metrics: Metrics
 
 
-def make_task(plan: Plan) -> Task:
+def make_task(plan: Plan, like: Task | None = None) -> Task:
     """Returns the plan's experiment with its data loaded, in the precision of the current context.
+
+    Args:
+      plan: what to do.
+      like: a task with the same data, which are then not loaded again.
 
     Raises:
       ConfigError: the experiment's `data` or `loss` returns what the contract does not allow, or
         the batch is larger than the training part.
     """
     config, experiment, model = plan.config, plan.experiment, plan.model
-    train, test = (_on_device(part, config.precision) for part in _parts(plan))
+    if like is None:
+        train, test = (_on_device(part, config.precision) for part in _parts(plan))
+    else:
+        train, test = like.train, like.test
     size = len(jax.tree.leaves(train)[0])
     batch_size = config.training.batch_size or size
     if batch_size > size:
@@ -63,16 +73,30 @@ def make_task(plan: Plan) -> Task:
         batch = take(train, np.arange(batch_size))
         return jax.tree.map(_array, experiment.call("init", key=key, batch=batch, model=model))
 
+    steps = _steps(plan, size // batch_size)
+    metrics = metrics_of(plan, jax.random.key(config.seed))
+    return Task(train, test, size, batch_size, steps, init, loss_of(plan), metrics)
+
+
+def loss_of(plan: Plan) -> Loss:
+    """Returns the experiment's loss, for the plan's model."""
+
     def loss(params: Any, batch: Any, key: PRNGKeyArray) -> Float[Array, ""]:
-        return experiment.call("loss", params=params, batch=batch, key=key, model=model)
+        return plan.experiment.call("loss", params=params, batch=batch, key=key, model=plan.model)
+
+    return loss
+
+
+def metrics_of(plan: Plan, key: PRNGKeyArray) -> Metrics:
+    """Returns the experiment's metrics, for the plan's model; without any, the loss with `key`."""
 
     def metrics(params: Any, batch: Any, train: Any) -> dict[str, Float[Array, ""]]:
+        experiment = plan.experiment
         if "metrics" not in experiment.functions:
-            return {"loss": loss(params, batch, jax.random.key(config.seed))}
-        return experiment.call("metrics", params=params, batch=batch, train=train, model=model)
+            return {"loss": loss_of(plan)(params, batch, key)}
+        return experiment.call("metrics", params=params, batch=batch, train=train, model=plan.model)
 
-    steps = _steps(plan, size // batch_size)
-    return Task(train, test, size, batch_size, steps, init, loss, metrics)
+    return metrics
 
 
 def batches(seed: int, size: int, batch_size: int, first: int = 0) -> Iterator[Rows]:
@@ -91,8 +115,8 @@ def batches(seed: int, size: int, batch_size: int, first: int = 0) -> Iterator[R
         yield from np.split(order[: whole * batch_size], whole)[skipped if epoch == begun else 0 :]
 
 
-def take(part: Any, rows: Rows) -> Any:
-    """Returns some examples of a part of the data."""
+def take(part: Any, rows: Any) -> Any:
+    """Returns some examples of a part of the data: `rows`, or whatever else indexes arrays."""
     return jax.tree.map(lambda x: x[rows], part)
 
 

@@ -18,7 +18,7 @@ from backprop_jax.runner.flow.layers import Layers, layers_of
 from backprop_jax.runner.flow.measuring import measuring, written
 from backprop_jax.runner.gradients import ENGINES, Engine, difference, engine_of, worst
 from backprop_jax.runner.plan import Plan
-from backprop_jax.runner.task import Rows, Task, batches, check_contract, take
+from backprop_jax.runner.task import Task, batches, check_contract, take
 from backprop_jax.taps.report import Report
 
 Record = dict[str, Any]
@@ -79,14 +79,24 @@ class NonFiniteLoss(BackpropError, ArithmeticError):
 
 
 def start(plan: Plan, task: Task) -> State:
-    """Returns the state before the first step; the same seed gives the same state."""
-    start_key, key = jax.random.split(jax.random.key(plan.config.seed))
-    params = task.init(start_key)
-    figures = check_contract(plan.experiment.name, task, params)
+    """Returns the state before the first step; the same seed gives the same state.
+
+    Raises:
+      ConfigError: the experiment's functions do not keep the contract, or there is no such figure.
+    """
+    state = first_state(plan, task)
+    figures = check_contract(plan.experiment.name, task, state.params)
     best = plan.config.checkpoint.best
     if best is not None and best not in figures:
         text = f"no figure {best!r} of the test part{hint(best, figures)}"
         raise_problems([plan.document.at_value(("checkpoint", "best"), text)])
+    return state
+
+
+def first_state(plan: Plan, task: Task) -> State:
+    """Returns the state before the first step, of an experiment that keeps the contract."""
+    start_key, key = jax.random.split(jax.random.key(plan.config.seed))
+    params = task.init(start_key)
     state = State(params, plan.optimizer.init(params), jnp.zeros((), jnp.int32), key)
     # A donated buffer may not appear twice, and some optimizers start from the parameters. A
     # checkpoint cannot say that a number is weakly typed, so none is.
@@ -98,14 +108,14 @@ def make_step(
     loss: Callable[..., Any],
     optimizer: optax.GradientTransformationExtraArgs,
     layers: Layers | None = None,
-) -> Callable[[State, Any, Rows], tuple[Any, ...]]:
+) -> Callable[[State, Any, Any], tuple[Any, ...]]:
     """Returns the function from state, training part and rows to the next state and the loss.
 
     With `layers`, also to what is measured of them.
     """
     measure = [measuring(layers)] if layers else []
 
-    def step(state: State, train: Any, rows: Rows) -> tuple[Any, ...]:
+    def step(state: State, train: Any, rows: Any) -> tuple[Any, ...]:
         key, draw = jax.random.split(state.key)
         batch = take(train, rows)
         value, gradient = engine(loss)(state.params, batch, draw)
@@ -125,22 +135,29 @@ def make_step(
     return step
 
 
-def make_check(loss: Callable[..., Any], ours: Engine) -> Callable[[State, Any, Rows], Any]:
+def make_gradient(engine: Engine, loss: Callable[..., Any]) -> Callable[[State, Any, Any], Any]:
+    """Returns the function from state, training part and rows to the gradient of that step."""
+
+    def gradient(state: State, train: Any, rows: Any) -> Any:
+        _, draw = jax.random.split(state.key)
+        return engine(loss)(state.params, take(train, rows), draw)[1]
+
+    return gradient
+
+
+def make_check(
+    ours: Engine,
+    gradient_by: Callable[[Engine], Callable[..., Any]],
+    apart: Callable[[Any, Any], Any] = difference,
+) -> Callable[..., Any]:
     """Returns the function that measures how far ours is from jax.grad on a step's own batch.
 
     Each engine is compiled by itself: in one program XLA would merge what they have in common, and
     the difference would be smaller than that of two runs.
     """
-
-    def gradient_by(engine: Engine) -> Callable[[State, Any, Rows], Any]:
-        def gradient(state: State, train: Any, rows: Rows) -> Any:
-            _, draw = jax.random.split(state.key)
-            return engine(loss)(state.params, take(train, rows), draw)[1]
-
-        return jax.jit(gradient)
-
-    pair, apart = (gradient_by(ours), gradient_by(ENGINES["jax"])), jax.jit(difference)
-    return lambda *given: apart(*(gradient(*given) for gradient in pair))
+    pair = [jax.jit(gradient_by(engine)) for engine in (ours, ENGINES["jax"])]
+    compared = jax.jit(apart)
+    return lambda *given: compared(*(gradient(*given) for gradient in pair))
 
 
 def train(
@@ -180,7 +197,8 @@ def train(
         steps["looked at"] = make_step(engine, task.loss, plan.optimizer, layers)
     steps = _compiled(steps, state, task, record)
     ours = engine_of(dataclasses.replace(gradient, engine="backprop_jax"))
-    check, metrics = make_check(task.loss, ours), jax.jit(task.metrics)
+    check = make_check(ours, lambda engine: make_gradient(engine, task.loss))
+    metrics = jax.jit(task.metrics)
     began = time.perf_counter() - before
     rows_of_steps = batches(plan.config.seed, task.size, task.batch_size, first)
     rows_to_do = islice(rows_of_steps, task.steps - first)
@@ -205,7 +223,7 @@ def train(
         bad = save and not np.isfinite(pending).all()
         if look or bad or number % training.log_every == 0 or len(pending) == MOST_PENDING:
             losses = jax.device_get(pending)
-            _record_losses(losses, number, latest, seconds, record)
+            record_losses(losses, number, latest, seconds, record)
             pending, latest = [], float(losses[-1])
         if look:
             found = jax.device_get(metrics(state.params, task.test, task.train))
@@ -254,7 +272,7 @@ def _compiled(
     return compiled
 
 
-def _record_losses(
+def record_losses(
     losses: list[np.ndarray],
     last: int,
     before: float | None,

@@ -1,0 +1,153 @@
+"""One run among many that are one program: how far it is, and a folder as of a run alone."""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from backprop_jax.errors import CannotWrite
+from backprop_jax.runner import folder as run_folder
+from backprop_jax.runner.document import dump
+from backprop_jax.runner.keeper import first_facts
+from backprop_jax.runner.plan import Plan
+from backprop_jax.runner.run import closing, gone_on, headline
+from backprop_jax.runner.snapshots import fingerprint
+from backprop_jax.runner.task import Task, make_task
+from backprop_jax.runner.training import (
+    MOST_PENDING,
+    NonFiniteLoss,
+    Progress,
+    Record,
+    State,
+    beginning,
+    first_state,
+    record_losses,
+)
+
+RUNNING, COMPLETED = "running", "completed"
+
+
+@dataclass
+class Member:
+    """One of the runs.
+
+    Attributes:
+      plan: what it does.
+      task: with what.
+      part: which of the data sets is its own.
+      folder: where its results go.
+      progress: how far it has come; its state is that of the last checkpoint, the present one is
+        among those of all runs.
+      facts: what its checkpoints say.
+      records: the lines of its metrics.jsonl.
+      lines: that file.
+      keep: writes its checkpoints.
+      status: running, completed, nonfinite, interrupted, terminated or failed.
+      why: it ended, unless completed.
+    """
+
+    plan: Plan
+    task: Task
+    part: int
+    folder: Path
+    progress: Progress
+    facts: dict[str, Any]
+    records: list[Record] = field(default_factory=list)
+    lines: Any = None
+    keep: Any = None
+    status: str = RUNNING
+    why: str = ""
+
+    def record(self, figures: Record) -> None:
+        """Keeps and writes a record; that of compiling is the first leg's alone."""
+        if figures["kind"] == "compile" and self.facts["resumed"]:
+            return
+        self.records.append(figures)
+        self.lines.add(figures)
+
+    def add(self, losses: Any, number: int, seconds: float, *, told: bool, saved: bool) -> None:
+        """Adds the losses up to step `number`; ends at one that is not finite, once it is told.
+
+        They are told where `told` says so, where a line is due, and before what is not finite is
+        saved.
+        """
+        pending, latest = [*self.progress.pending, *losses], self.progress.latest
+        told |= saved and not np.isfinite(pending).all()
+        if (
+            told
+            or number % self.plan.config.training.log_every == 0
+            or len(pending) == MOST_PENDING
+        ):
+            try:
+                record_losses(pending, number, latest, seconds, self.record)
+            except NonFiniteLoss as error:
+                self.status, self.why = "nonfinite", str(error)
+            pending, latest = [], float(pending[-1])
+        self.progress = Progress(self.progress.state, pending, latest, seconds)
+
+
+def states_of(states: State, alive: Sequence[tuple[int, Member]]) -> Iterator[tuple[Member, State]]:
+    """Yields the runs that go on, each with its own state, on the host."""
+    leaves, structure = jax.tree.flatten(states)
+    leaves = [x if _is_key(x) else np.asarray(x) for x in leaves]
+    for index, one in alive:
+        if one.status == RUNNING:
+            yield one, jax.tree.unflatten(structure, [x[index] for x in leaves])
+
+
+def _is_key(leaf: Any) -> bool:
+    """Says whether a leaf is a key of jax.random, which NumPy cannot hold."""
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def tasks_of(plans: Sequence[Plan]) -> tuple[list[Task], dict[str, Task]]:
+    """Returns the task of each run, and those with different data, by the data's fingerprint."""
+    asked: dict[str, Task] = {}
+    known: dict[str, Task] = {}
+    tasks = []
+    for plan in plans:
+        said = repr((plan.config.seed, plan.config.data))
+        if said not in asked:
+            task = make_task(plan)
+            # Data that do not depend on the seed are there once.
+            asked[said] = known.setdefault(fingerprint((task.train, task.test)), task)
+        tasks.append(make_task(plan, asked[said]))
+    return tasks, known
+
+
+def member_of(
+    plan: Plan, task: Task, part: int, folder: Path, data: str, environment: str, said: str
+) -> Member:
+    """Returns a run, at its start or where its newest checkpoint is."""
+    begun, facts = beginning(first_state(plan, task)), first_facts(plan.settings, data)
+    out = io.StringIO()
+    with redirect_stdout(out):
+        if (folder / run_folder.CONFIG).is_file():
+            begun, facts = gone_on(plan, task, folder, begun, facts)
+        print(headline(plan, task))
+    step = int(begun.state.step)
+    run_folder.write_over(folder / run_folder.CONFIG, dump(plan.settings), step)
+    run_folder.write_over(folder / run_folder.ENVIRONMENT, environment, step)
+    say(folder / said, out.getvalue())
+    return Member(plan, task, part, folder, begun, facts)
+
+
+def close(one: Member, said: str) -> None:
+    """Writes down how a run ended."""
+    summary = run_folder.summarize(one.records, one.status, one.why)
+    summary |= {"resumed": one.facts["resumed"]}
+    with suppress(*([CannotWrite] if one.status == "failed" else [])):
+        run_folder.write_json(one.folder / run_folder.SUMMARY, summary)
+        say(one.folder / said, closing(summary, one.plan, one.folder) + "\n")
+
+
+def say(path: Path, text: str) -> None:
+    """Adds to what a run by itself would print."""
+    with run_folder.writing(path), path.open("a", encoding="utf-8") as file:
+        file.write(text)

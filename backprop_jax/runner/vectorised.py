@@ -1,0 +1,318 @@
+"""Many runs at once: one compiled step for all of them, and for each a folder as of a run alone."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from backprop_jax.runner import folder as run_folder
+from backprop_jax.runner.environment import environment
+from backprop_jax.runner.gradients import Engine, difference, engine_of, worst
+from backprop_jax.runner.keeper import Keeper
+from backprop_jax.runner.members import (
+    COMPLETED,
+    RUNNING,
+    Member,
+    close,
+    member_of,
+    states_of,
+    tasks_of,
+)
+from backprop_jax.runner.numbers import (
+    Numbers,
+    numbers_of,
+    refuse_decisions,
+    refuse_other_shapes,
+    with_numbers,
+)
+from backprop_jax.runner.plan import Plan
+from backprop_jax.runner.stopping import stop_when_asked
+from backprop_jax.runner.task import Task, batches, loss_of, metrics_of, take
+from backprop_jax.runner.training import (
+    MOST_PENDING,
+    State,
+    first_state,
+    make_check,
+    make_gradient,
+    make_step,
+    start,
+)
+
+LONGEST = 64
+"""Steps, at most, that are done without a look from outside."""
+
+PATIENCE = 1.0
+"""Seconds, about, that such a block of steps takes at most."""
+
+
+def run_together(
+    path: Path,
+    plans: Sequence[Plan],
+    folders: Sequence[Path],
+    said: str,
+    tell: Callable[[str], Any],
+) -> str:
+    """Does runs that differ in numbers only, or what is left of them, as one program.
+
+    Args:
+      path: the YAML file.
+      plans: of the runs.
+      folders: of the runs; one that has been begun is gone on with.
+      said: name of the file in each folder for what a run by itself would print.
+      tell: is given a line now and then.
+
+    Returns:
+      completed, or interrupted or terminated by whom it was asked.
+
+    Raises:
+      ConfigError: they differ in something else.
+    """
+    with jax.enable_x64(plans[0].config.precision == "float64"), stop_when_asked() as stop:
+        numbers = numbers_of(plans)
+        tasks, data = tasks_of(plans)
+        refuse_other_shapes(plans, tasks)
+        start(plans[0], tasks[0])
+        program = Program(plans[0], list(data.values()))
+        refuse_decisions(numbers, program.trace)
+        where, marks = run_folder.json_text(environment(path.resolve().parent)), list(data)
+        with ExitStack() as stack:
+            members = []
+            for plan, task, folder in zip(plans, tasks, folders, strict=True):
+                folder.mkdir(exist_ok=True)
+                stack.enter_context(run_folder.locked(folder))
+                part = [one.train is task.train for one in data.values()].index(True)
+                members.append(member_of(plan, task, part, folder, marks[part], where, said))
+            # Those that were stopped at different steps are not at the same place in their epochs.
+            places = [int(one.progress.state.step) for one in members]
+            status = COMPLETED
+            for place in sorted(set(places)):
+                chosen = np.flatnonzero(np.array(places) == place)
+                mine = {key: x[chosen] for key, x in numbers.items()}
+                status = _together(program, [members[n] for n in chosen], mine, stop, said, tell)
+                if status != COMPLETED:
+                    break
+        return status
+
+
+class Program:
+    """The compiled functions of all runs.
+
+    Attributes:
+      train: the training parts of the data sets, stacked.
+      test: the test parts, stacked.
+    """
+
+    def __init__(self, plan: Plan, tasks: Sequence[Task]) -> None:
+        self.train, self.test = (
+            jax.tree.map(lambda *x: jnp.stack(x), *([getattr(one, name) for one in tasks]))
+            for name in ("train", "test")
+        )
+        self._plan, self._task = plan, tasks[0]
+        gradient = plan.config.gradient
+        self._engine = engine_of(gradient)
+        self.block = jax.jit(self._block, donate_argnums=0)
+        self.metrics = jax.jit(self._metrics)
+        self.check = make_check(engine_of(gradient), self._gradient, jax.vmap(difference))
+
+    def trace(self, numbers: Numbers) -> None:
+        """Traces a step and the metrics of as many runs as there are numbers."""
+        runs = len(next(iter(numbers.values())))
+        state = first_state(self._plan, self._task)
+        states = jax.tree.map(lambda x: jnp.stack([x] * runs), state)
+        parts, rows = np.zeros(runs, np.int32), np.zeros((1, runs, self._task.batch_size), np.int32)
+        jax.eval_shape(self._block, states, numbers, parts, self.train, rows, 1)
+        keys = states.key
+        given = (states.params, numbers, parts, keys)
+        jax.eval_shape(self._metrics, *given, self.test, self.train)
+
+    def _block(
+        self, states: State, numbers: Numbers, parts: Any, train: Any, rows: Any, count: Any
+    ) -> tuple[State, Any]:
+        """Takes `count` steps of every run; returns the states, and the losses of each step."""
+
+        def step(state: State, numbers: Numbers, part: Any, rows: Any) -> Any:
+            plan = with_numbers(self._plan, numbers)
+            one = make_step(self._engine, loss_of(plan), plan.optimizer)
+            return one(state, train, (part, rows))
+
+        def steps(index: Any, before: tuple[State, Any]) -> tuple[State, Any]:
+            states, losses = before
+            states, found = jax.vmap(step)(states, numbers, parts, rows[index])
+            return states, losses.at[index].set(found)
+
+        kind = jax.eval_shape(jax.vmap(step), states, numbers, parts, rows[0])[1]
+        losses = jnp.zeros((len(rows), *kind.shape), kind.dtype)
+        return jax.lax.fori_loop(0, count, steps, (states, losses))
+
+    def _metrics(
+        self, params: Any, numbers: Numbers, parts: Any, keys: Any, test: Any, train: Any
+    ) -> Any:
+        """Returns the metrics of every run, found one after the other: a test part may be large."""
+
+        def metrics(of: tuple[Any, Numbers, Any, Any]) -> Any:
+            params, numbers, part, key = of
+            plan = with_numbers(self._plan, numbers)
+            return metrics_of(plan, key)(params, take(test, part), take(train, part))
+
+        return jax.lax.map(metrics, (params, numbers, parts, keys))
+
+    def _gradient(self, engine: Engine) -> Callable[..., Any]:
+        """Returns the gradient of every run by one engine, for the check."""
+
+        def gradient(state: State, numbers: Numbers, part: Any, train: Any, rows: Any) -> Any:
+            plan = with_numbers(self._plan, numbers)
+            return make_gradient(engine, loss_of(plan))(state, train, (part, rows))
+
+        return jax.vmap(gradient, in_axes=(0, 0, 0, None, 0))
+
+
+def _together(
+    program: Program,
+    members: list[Member],
+    numbers: Numbers,
+    stop: Callable[[], str | None],
+    said: str,
+    tell: Callable[[str], Any],
+) -> str:
+    """Trains runs that are at the same step to the end; returns how that ended."""
+    status, why = "failed", ""
+    try:
+        with ExitStack() as stack:
+            for one in members:
+                file, position = one.folder / run_folder.METRICS, one.facts["metrics_bytes"]
+                one.records[:] = run_folder.read_lines(file, position)
+                one.lines = stack.enter_context(run_folder.json_lines(file, position))
+                checkpoint = one.plan.config.checkpoint
+                one.keep = Keeper(one.folder, checkpoint, one.lines, one.facts)
+            why = _train(program, members, numbers, stop, tell)
+        status = why.split()[0]
+    except KeyboardInterrupt:
+        status, why = "interrupted", "interrupted from the keyboard"
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        for one in members:
+            if one.status == RUNNING:
+                one.status, one.why = status, "" if status == COMPLETED else why
+            close(one, said)
+    return status
+
+
+def _train(
+    program: Program,
+    members: list[Member],
+    numbers: Numbers,
+    stop: Callable[[], str | None],
+    tell: Callable[[str], Any],
+) -> str:
+    """Takes the steps that are left, block by block; returns why it ended."""
+    config, task = members[0].plan.config, members[0].task
+    number, before = int(members[0].progress.state.step), members[0].progress.seconds
+    if number >= task.steps:
+        return COMPLETED
+    states = jax.tree.map(lambda *x: jnp.stack(x), *(one.progress.state for one in members))
+    parts = np.array([one.part for one in members], np.int32)
+    keys = jnp.stack([jax.random.key(one.plan.config.seed) for one in members])
+    seeds = [one.plan.config.seed for one in members]
+    orders = [batches(seed, task.size, task.batch_size, number) for seed in seeds]
+    rows = np.zeros((min(LONGEST, task.steps - number), len(members), task.batch_size), np.int32)
+    block = _compiled(program.block, (states, numbers, parts, program.train, rows), members)
+    began, why, swift = time.perf_counter() - before, None, 1
+    while number < task.steps and not why:
+        going = [(index, one) for index, one in enumerate(members) if one.status == RUNNING]
+        if not going:
+            break
+        waiting = len(going[0][1].progress.pending)
+        count = min(len(rows), swift, _until(config, task.steps, number, waiting))
+        for index in range(count):
+            rows[index] = [next(order) for order in orders]
+        if config.gradient.check_every and number % config.gradient.check_every == 0:
+            apart = program.check(states, numbers, parts, program.train, rows[0])
+            _record_check(jax.device_get(apart), number + 1, going)
+        asked = time.perf_counter()
+        states, losses = block(states, numbers, parts, program.train, rows, np.int32(count))
+        losses = jax.device_get(losses)[:count]
+        swift = max(1, int(count * PATIENCE / (time.perf_counter() - asked)))
+        number += count
+        why = stop() if number < task.steps else None
+        look = number == task.steps or number % config.training.eval_every == 0
+        due = going[0][1].keep.is_due(number)
+        save = number == task.steps or bool(why) or due
+        seconds = time.perf_counter() - began
+        for index, one in going:
+            one.add(losses[:, index], number, seconds, told=look, saved=save)
+        if look:
+            given = (states.params, numbers, parts, keys)
+            found = program.metrics(*given, program.test, program.train)
+            _look(jax.device_get(found), number, states, going)
+            tell(_said(number, task.steps, members))
+        if save:
+            for one, state in states_of(states, going):
+                one.keep.save(one.progress._replace(state=state))
+    return why or COMPLETED
+
+
+def _until(config: Any, steps: int, number: int, waiting: int) -> int:
+    """Returns how many steps there are until there is something to do besides.
+
+    Args:
+      config: of the runs.
+      steps: in all.
+      number: of the last one.
+      waiting: losses without a record.
+    """
+    every = [config.training.log_every, config.training.eval_every, config.gradient.check_every]
+    every += [config.checkpoint.every if config.checkpoint.keep else 0]
+    left = [each - number % each for each in every if each]
+    return min([steps - number, MOST_PENDING - waiting, *left])
+
+
+def _look(
+    found: dict[str, Any], number: int, states: State, alive: Sequence[tuple[int, Member]]
+) -> None:
+    """Records the figures of the test part; keeps the best."""
+    looked = [(index, one) for index, one in alive if one.status == RUNNING]
+    for index, one in looked:
+        figures = {key: float(values[index]) for key, values in found.items()}
+        one.record({"kind": "test", "step": number} | figures)
+    if looked and looked[0][1].plan.config.checkpoint.best is not None:
+        for one, state in states_of(states, looked):
+            figures = {k: x for k, x in one.records[-1].items() if k not in ("kind", "step")}
+            one.keep.look(figures, one.progress._replace(state=state))
+
+
+def _record_check(apart: Any, number: int, going: Sequence[tuple[int, Member]]) -> None:
+    """Records how far the engines are apart, in each run."""
+    for index, one in going:
+        measured = {name: values[index] for name, values in apart.items()}
+        figures = worst(measured, one.progress.state.params)
+        one.record({"kind": "gradient_check", "step": number, **figures})
+
+
+def _compiled(block: Any, operands: tuple[Any, ...], members: Sequence[Member]) -> Any:
+    """Returns the block compiled; records how long that took, in each run."""
+    began = time.perf_counter()
+    traced = block.trace(*operands, np.int32(1))
+    between = time.perf_counter()
+    compiled = traced.lower().compile()
+    seconds = {"trace": between - began, "compile": time.perf_counter() - between}
+    times = {f"{part}_seconds": x for part, x in seconds.items()}
+    for one in members:
+        one.record({"kind": "compile", "step": int(one.progress.state.step)} | times)
+    return compiled
+
+
+def _said(number: int, steps: int, members: Sequence[Member]) -> str:
+    """Returns a line on all runs: `step  400/2000  loss 0.0421 to 2.3  of 31 runs, 1 nonfinite`."""
+    losses = [one.progress.latest for one in members if one.status == RUNNING]
+    known = [loss for loss in losses if loss is not None]
+    ended = len(members) - len(losses)
+    spread = f"loss {min(known):.4g} to {max(known):.4g}  " if known else ""
+    left = f", {ended} not finite" if ended else ""
+    return f"step {number:>{len(str(steps))}}/{steps}  {spread}of {len(losses)} runs{left}"
