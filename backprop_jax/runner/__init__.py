@@ -16,5 +16,6 @@ lesson        what a lesson is; comparing: what a comparison is; promises: what 
 show          one lesson or comparison from the file to the folder; pages: what its page says
 kinds         the kinds of configurations, in one list
 listing       the configurations in a folder
+vectorised    those that differ in numbers only, as one program: numbers, members
 commands      compare, schema
 """

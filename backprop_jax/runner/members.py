@@ -141,7 +141,7 @@ def member_of(
 def close(one: Member, said: str) -> None:
     """Writes down how a run ended."""
     summary = run_folder.summarize(one.records, one.status, one.why)
-    summary |= {"resumed": one.facts["resumed"]}
+    summary |= {"warnings": [], "resumed": one.facts["resumed"]}
     with suppress(*([CannotWrite] if one.status == "failed" else [])):
         run_folder.write_json(one.folder / run_folder.SUMMARY, summary)
         say(one.folder / said, closing(summary, one.plan, one.folder) + "\n")

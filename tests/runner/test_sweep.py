@@ -8,7 +8,11 @@ import pytest
 from backprop_jax.errors import ConfigError
 from backprop_jax.runner import run as run_module
 from backprop_jax.runner import sweep as sweep_module
+from backprop_jax.runner import vectorised as vectorised_module
+from backprop_jax.runner.keeper import checkpoints
 from backprop_jax.runner.sweep import grid, values_of
+from tests import crashes
+from tests.runner.conftest import LINE, RECIPE
 
 VALUES = [
     ("1e-4,1e-3", ["1e-4", "1e-3"]),
@@ -127,3 +131,86 @@ def test_the_folder_of_a_run_is_not_that_of_a_sweep(cli, folder):
     (folder / "other").mkdir()
     error = "--resume other: not the folder of a sweep: it has no sweep.json\n"
     assert cli("sweep", "line.yaml", "seed=0..1", "--resume", "other") == (2, "", error)
+
+
+FEW = ("sweep", "line.yaml", "optimizer.learning_rate=0.05,1e4", "seed=0..1", "checkpoint.every=4")
+
+
+def test_runs_at_once_end_as_one_by_one(cli, folder):
+    """Within rounding; stopped and gone on with, to the last bit. One of the rates diverges."""
+    (folder / "line.yaml").write_text(RECIPE + "checkpoint: {best: loss}\n")
+    assert cli(*FEW, "--out", "each").code == 1
+    result = cli(*FEW, "--vectorised", "--out", "many")
+    assert (result.code, result.err) == (1, "")
+    assert "step 20/20  loss " in result.out
+    assert "of 2 runs, 2 not finite\n" in result.out
+    with pytest.MonkeyPatch.context() as patch:
+        looks = iter([None, None, "terminated"])
+        asked = nullcontext(lambda: next(looks))
+        patch.setattr(vectorised_module, "stop_when_asked", lambda: asked)
+        assert cli(*FEW, "--vectorised=4", "--out", "stopped").code == 143
+    result = cli(*FEW, "--vectorised", "--resume", "stopped")
+    assert result.code == 1
+    for name in NAMES:
+        each, many, stopped = (folder / place / name for place in ("each", "many", "stopped"))
+        assert [path.name for path in checkpoints(each)] == [
+            path.name for path in checkpoints(many)
+        ]
+        assert_close(crashes.lines(many), crashes.lines(each))
+        assert crashes.lines(many) == crashes.lines(stopped)
+        if "1e4" not in name:
+            ends = [checkpoints(run)[-1] for run in (many, stopped)]
+            bests = [run / "checkpoints/best.npz" for run in (many, stopped)]
+            assert crashes.arrays(ends[0]) == crashes.arrays(ends[1])
+            assert crashes.arrays(bests[0]) == crashes.arrays(bests[1])
+            assert "completed: 20 steps" in (many / "output.txt").read_text()
+    tables = [(folder / place / "summary.md").read_text() for place in ("each", "many")]
+    assert tables[0] == tables[1]
+
+
+def assert_close(lines, wanted):
+    """Checks that lines say the same, numbers within the rounding of float32."""
+    assert [list(line) for line in lines] == [list(wants) for wants in wanted]
+    for line, wants in zip(lines, wanted, strict=True):
+        for key, value in line.items():
+            near = pytest.approx(wants[key], rel=2e-6) if isinstance(value, float) else wants[key]
+            assert value == near
+
+
+@pytest.mark.parametrize(
+    ("words", "errors"),
+    [
+        (
+            ["training.batch_size=8,16", "optimizer.name=sgd,adam"],
+            [
+                "--vectorised: optimizer.name: decides what the program is, or a shape in it",
+                "--vectorised: training.batch_size: all runs of one program have it in common",
+            ],
+        ),
+        (["data.size=32,64"], ["--vectorised: data.size: changes the shapes of the data"]),
+        (
+            ["optimizer.momentum=0.5,null"],
+            ["--vectorised: optimizer.momentum: decides what the program is, or a shape in it"],
+        ),
+        (
+            ["model.name=scaled", "model.by=1.0,2.0"],
+            ["--vectorised: model.by: decides the program: it is asked for its value before "],
+        ),
+        (
+            ["gradient.on_nonfinite=explain"],
+            ["--vectorised: gradient.on_nonfinite: tells of one run at a time"],
+        ),
+    ],
+)
+def test_what_one_program_cannot_do_is_refused(cli, folder, words, errors):
+    own = LINE.replace('"constant": lambda: None', '"scaled": scaled')
+    scaled = "def scaled(by: float = 1.0):\n    return 0 if by > 1 else 1\n\n\nMODELS ="
+    (folder / "line.py").write_text(own.replace("MODELS =", scaled))
+    result = cli("sweep", "--vectorised", "line.yaml", "seed=0..1", *words)
+    assert result.code == 2
+    lines = result.err.splitlines()
+    assert len(lines) == len(errors) + 1
+    assert all(line.startswith(error) for line, error in zip(lines, errors, strict=False))
+    assert lines[-1] == (
+        "  to go on:   leave --vectorised out, or make a sweep of each of its values"
+    )
