@@ -9,6 +9,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 from backprop_jax.api import grad, one, vjp
 from backprop_jax.arguments import (
@@ -18,10 +20,12 @@ from backprop_jax.arguments import (
     check_result,
     check_scalar,
     check_tangents,
+    is_a,
 )
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function, evaluate, needed_for, variables
 from backprop_jax.engine.sweep import sweep, transposed
+from backprop_jax.engine.tape import Tape
 from backprop_jax.errors import NotLinear, message
 
 
@@ -118,22 +122,33 @@ NOT_LINEAR = message(
 )
 
 
+class WholeTape(Tape):
+    """The tape of a linear function of whole numbers: these have whole cotangents."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def can_move(aval: Any) -> bool:
+        """Returns whether values of this type are numbers."""
+        return is_a(aval.dtype, np.number)
+
+
 def linear_transpose(fun: Callable, *primals: PyTree) -> Callable:
     """Returns the transpose of a linear function, as `jax.linear_transpose` does.
 
     `fun` is never run: it is read once, and its way back once more for each call.
 
     Args:
-      fun: maps arrays and pytrees of them, floating or complex, to the same; it is linear in all of
-        its arguments together.
+      fun: maps arrays and pytrees of them, floating or complex, to the same, or integers to
+        integers; it is linear in all of its arguments together.
       *primals: arguments of `fun`, or `jax.ShapeDtypeStruct`s, read as shape and dtype.
 
     Returns:
       A function from a cotangent of the result to a tuple with a cotangent for each of the primals.
 
     Raises:
-      TypeError: an argument or a result is not floating or complex; the cotangent does not match
-        the result.
+      TypeError: arguments and results are not all floating or complex, nor all integers; the
+        cotangent does not match the result.
       NotLinear: `fun` is not linear; a `TypeError`, raised when the transpose is called.
 
     Example:
@@ -145,16 +160,18 @@ def linear_transpose(fun: Callable, *primals: PyTree) -> Callable:
     check_callable(fun)
     closed, shapes = jax.make_jaxpr(fun, return_shape=True)(*primals)
     tree, result_tree = jax.tree.structure(primals), jax.tree.structure(shapes)
-    for aval in [*closed.in_avals, *closed.out_avals]:
-        if not ct.is_differentiable(aval):
-            raise TypeError(
-                "linear_transpose only supports [float or complex] -> [float or complex] "
-                f"functions, but got {names(closed.in_avals)} -> {names(closed.out_avals)}."
-            )
+    avals = [*closed.in_avals, *closed.out_avals]
+    whole = all(is_a(aval.dtype, np.integer) for aval in avals)
+    if not whole and not all(map(ct.is_differentiable, avals)):
+        raise TypeError(
+            "linear_transpose only supports [float or complex] -> [float or complex] and integer "
+            f"-> integer functions, but got {names(closed.in_avals)} -> {names(closed.out_avals)}."
+        )
+    make = WholeTape if whole else Tape
     function, active = as_function(closed), [True] * len(closed.in_avals)
 
     def back(operands: list, g: list) -> list:
-        return sweep(function, operands, active, linear=NOT_LINEAR)[1](g)
+        return sweep(function, operands, active, linear=NOT_LINEAR, make=make)[1](g)
 
     def transposed(cotangent: PyTree) -> tuple:
         g = matching(cotangent, result_tree, closed.out_avals)
@@ -167,7 +184,8 @@ def linear_transpose(fun: Callable, *primals: PyTree) -> Callable:
         at_hand = dict(zip(way.jaxpr.constvars, way.consts, strict=True))
         at_hand.update(zip(way.jaxpr.invars[len(active) :], g, strict=True))
         values = iter(evaluate(steps, at_hand, way.jaxpr.outvars))
-        gradients = [None if shape is None else next(values) for shape in found]
+        pairs = zip(found, closed.in_avals, strict=True)
+        gradients = [lax.full(v.shape, 0, v.dtype) if s is None else next(values) for s, v in pairs]
         return jax.tree.unflatten(tree, ct.presented(gradients, closed.in_avals))
 
     return transposed

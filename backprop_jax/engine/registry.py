@@ -74,7 +74,8 @@ class Row:
                 if name == "z":
                     kept[name] = tuple(result) if isinstance(result, list) else result
                 elif name == "i":
-                    kept[name] = tuple(x for x in operands if not is_inexact(jax.typeof(x).dtype))
+                    still = (x for x, a in zip(operands, active, strict=True) if not a)
+                    kept[name] = tuple(x for x in still if not is_inexact(jax.typeof(x).dtype))
                 else:
                     kept[name] = as_array(operands[OPERANDS.index(name)])
         return kept

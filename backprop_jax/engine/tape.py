@@ -132,6 +132,7 @@ class Tape(Trace):
     """
 
     __slots__ = ("cells", "linear", "nodes", "parent_trace", "reading", "slots", "staged")
+    can_move = staticmethod(is_differentiable)  # whether values of a type can have a cotangent
 
     def __init__(self, parent: Trace, reading: Reading, linear: str = "") -> None:
         super().__init__()
@@ -181,7 +182,7 @@ class Tape(Trace):
         for i, result in enumerate(results):
             aval = jax.typeof(result)
             out_avals.append(aval)
-            if is_differentiable(aval) and (differentiable is None or differentiable[i]):
+            if self.can_move(aval) and (differentiable is None or differentiable[i]):
                 result = self.record_as(aval, result)
                 out_slots.append(result.slot)
             else:

@@ -274,7 +274,7 @@ piecewise_constant(
 @pullback(lax.select_n_p)
 def select_n(g: Any, i: tuple, needed: tuple) -> list:
     """Each case gets g where it was chosen."""
-    (which,), zero, cases = i, zero_like(g), range(len(needed) - 1)
+    which, zero, cases = i[0], zero_like(g), range(len(needed) - 1)
     return [None] + [
         lax.select_n(which, *(g if case == chosen else zero for chosen in cases))
         if wanted

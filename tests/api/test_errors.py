@@ -113,7 +113,7 @@ FAILURES: dict[str, Failure] = {
     "jacfwd, to real":       Failure(lambda m: m.jacfwd(jnp.real, holomorphic=True)(X + 1j), TypeError, "jacfwd with holomorphic=True requires outputs with complex dtype, but got float32."),
     "transpose, structure":  Failure(lambda m: m.linear_transpose(lambda x: (x, x), X)(X), TypeError, "cotangent tree does not match function output, expected PyTreeDef((*, *)) but got PyTreeDef(*)"),
     "transpose, shape":      Failure(lambda m: m.linear_transpose(lambda x: 2 * x, X)(W), TypeError, "cotangent type does not match function output, expected float32[3] but got float32[2,3]"),
-    "transpose, dtypes":     Failure(lambda m: m.linear_transpose(lambda x: x.astype("float32"), 1)(1.0), TypeError, "linear_transpose only supports [float or complex] -> [float or complex] functions, but got int32[] -> float32[]."),
+    "transpose, dtypes":     Failure(lambda m: m.linear_transpose(lambda x: x.astype("float32"), 1)(1.0), TypeError, "linear_transpose only supports [float or complex] -> [float or complex] and integer -> integer functions, but got int32[] -> float32[]."),
     "vjp of a string":       Failure(lambda m: m.vjp(identity, "a"), TypeError, "Argument 'a' of type <class 'str'> is not a valid JAX type."),
     "vjp of no function":    Failure(lambda m: m.vjp(3, 1.0), TypeError, "Expected a callable value, got 3"),
     "a cotangent's shape":   Failure(lambda m: m.vjp(identity, X)[1](np.float32(1)), ValueError, BAD_COTANGENT.format("float32[]", "float32[3]", "float32[3]")),

@@ -27,6 +27,7 @@ from tests.api.functions import (
 )
 
 Module = ModuleType  # jax or backprop_jax
+WHOLE = np.arange(3, dtype=np.int32)
 
 
 @jax.custom_jvp
@@ -172,6 +173,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "linear_transpose, a loop":        lambda m: m.linear_transpose(lambda x: lax.scan(lambda c, w: (c * 2, c @ w), x, W)[1], X)(X[:2]),
     "linear_transpose, closed over":   lambda m: jax.jit(lambda w: m.linear_transpose(lambda x: w @ x, X)(X[:2]))(W),
     "linear_transpose, complex":       lambda m: m.linear_transpose(lambda z: 1j * z, X + 1j)(X - 2j),
+    "linear_transpose, integers":      lambda m: m.linear_transpose(lambda i: (3 * i[::2] + i.sum(), jnp.where(WHOLE > 1, i, 0), i[WHOLE]), WHOLE)((WHOLE[1:], WHOLE, WHOLE)),
     "checkpoint":                      lambda m: m.grad(m.checkpoint(curve))(X),
     "checkpoint, policy":              lambda m: m.grad(m.checkpoint(layers, policy=jax.checkpoint_policies.dots_saveable))(PARAMS),
     "checkpoint, static":              lambda m: m.grad(m.checkpoint(lambda x, n: curve(x) ** n, static_argnums=1))(X, 2),
