@@ -30,9 +30,9 @@ PAGES = ROOT / "docs" / "gallery"
 PICTURES = ROOT / "docs" / "images" / "gallery"
 
 SECTIONS = {
-    "Slopes": ["tangent", "steps"],
-    "The chain rule": ["six_ways"],
-    "What gradients are good for": ["landscape", "curve_fit"],
+    "Slopes": ["tangent", "steps", "partials", "vectors"],
+    "The chain rule": ["walker", "composition", "nodes", "graphs", "linear_net", "six_ways"],
+    "What gradients are good for": ["descent", "landscape", "curve_fit"],
 }
 """What is shown, by the names of the configurations, in the order of the page."""
 

@@ -103,7 +103,7 @@ def broken(expected: Promises, numbers: Mapping[str, Any], document: Document) -
     ]
     raise_problems(unknown)
     return [
-        f"{name} is {inline(numbers[name])}, promised {inline(said)}"
+        f"{name} is {inline(numbers[name], 12)}, promised {inline(said, 12)}"
         for name, said in expected.items()
         if not kept(said, numbers[name])
     ]
@@ -122,15 +122,15 @@ def kept(said: Any, x: Any) -> bool:
     return isinstance(x, int | float) and not isinstance(x, bool) and _close(x, said, None)
 
 
-def inline(value: Any) -> str:
+def inline(value: Any, digits: int = 6) -> str:
     """Returns a number, text, list or promise in a few characters."""
     match value:
         case bool():
             return str(value).lower()
         case float():
-            return f"{value:.6g}"
+            return f"{value:.{digits}g}"
         case list():
-            return f"[{', '.join(map(inline, value))}]"
+            return f"[{', '.join(inline(one, digits) for one in value)}]"
     return str(value)
 
 

@@ -28,6 +28,25 @@ NOTHING = "expected=null"
 
 LESSONS = [
     Row("tangent", {"value": 2.5**2 + 4 * 2.5 + 4, "gradient": 2 * 2.5 + 4}),
+    Row("partials", {"value": 4.0, "gradient": [-3.0, 2.0, 1.0], "differences": [-3.0, 2.0, 1.0]}),
+    Row("vectors", {"gradient_of_x": [6.0, 12.0, 18.0, 24.0], "gradient_of_y": [2.0] * 4}),
+    Row("walker", {"car_over_walker": 8.0, "product": 2.0 * 4.0}),
+    # The slope that mpmath.diff finds with fifty digits.
+    Row("composition", {"gradient": -1.1808729253284689, "product": -1.1808729253284689}),
+    Row("nodes", {"L": -8.0, "dL/da": 6.0, "dL/db": -4.0, "dL/dc": -2.0, "dL/df": 4.0}),
+    Row(
+        "graphs", {"line_gradient": 2.0, "cube_gradient_by_x": 1089.0, "cube_gradient_by_y": 1452.0}
+    ),
+    Row("linear_net", {"gradient": [1.375, -5.5], "paths_summed": [1.375, -5.5]}),
+    Row(
+        "descent",
+        # 8 times 0.96, 0.8 and -0.8 to the tenth, from -2.
+        {
+            "ends": [-2 + 8 * factor**10 for factor in (0.96, 0.8, 0.0, -0.8, -1.0, -1.1)],
+            "outcomes": [*2 * ["on its way"], "there", "on its way", "to and fro", "diverges"],
+        },
+        ("settings.steps=10",),
+    ),
     Row(
         "landscape",
         {"rosenbrock_momentum_steps": Promise(value=393, within=20)},
