@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backprop_jax.check import widened
+from backprop_jax.check.numerical.rounding import nudged
 from backprop_jax.check.sides import (
     NARROW_STEPS,
     WIDE_STEPS,
@@ -41,8 +42,6 @@ DIRECTIONS = 2
 SLIGHT = {True: 1e-7, False: 2e-2}
 #: How often the dice of rounding are thrown again.
 THROWS = 6
-#: An odd number that spreads what bits differ over all places.
-MIXING = 0x9E3779B97F4A7C15
 
 #: Whose derivative is agreed upon, and no slope in their operands: how they are differentiated.
 BY_AGREEMENT = {
@@ -273,10 +272,7 @@ def said_by(step: Step) -> dict[int, np.ndarray]:
 
 
 def spread(step: Step, directions: dict[int, np.ndarray], said: float) -> float:
-    """Returns how far what the rule says moves with the last digits of what it is told.
-
-    Equal numbers stay equal: a rule may ask which elements are the largest.
-    """
+    """Returns how far what the rule says moves with the last digits of what it is told."""
     farthest = 0.0
     for throw in range(THROWS):
         change = functools.partial(nudged, throw=throw)
@@ -290,17 +286,6 @@ def spread(step: Step, directions: dict[int, np.ndarray], said: float) -> float:
         )
         farthest = max(farthest, abs(float(sum(parts)) - said))
     return farthest
-
-
-def nudged(x: Any, throw: int) -> Any:
-    """Returns floats moved by two last digits, up or down as the dice for their value fall."""
-    if not can_move(x):
-        return x
-    wide = as_wide(x)
-    bits = np.ascontiguousarray(wide[..., None]).view(np.uint64)  # two numbers of a complex one
-    dice = (bits * np.uint64(MIXING + 2 * throw)) >> np.uint64(40)
-    signs = 1.0 - 2.0 * (np.bitwise_xor.reduce(dice, -1) & np.uint64(1))
-    return jnp.asarray(wide * (1 + 2 * float(jnp.finfo(x.dtype).eps) * signs), x.dtype)
 
 
 def precision(step: Step) -> float:

@@ -180,7 +180,7 @@ def test_not_a_number_where_there_is_a_slope():
         return jnp.where(x == 0, 1.0, jnp.sin(x) / x)
 
     with pytest.raises(AssertionError, match="nan   <- judged"):
-        bp.check_grads(sinc, (jnp.array([0.0, 1.0]),), modes="rev")
+        bp.check_grads(sine, (jnp.array([0.0, 1.0]),), modes="rev")
 
 
 @pytest.mark.parametrize("gradient", [lambda x: x[:2], lambda x: (x, x)], ids=["shape", "tree"])
@@ -254,3 +254,35 @@ def test_who_is_judged(mode):
 def test_options_that_are_not_there(options, text):
     with pytest.raises(ValueError, match=text):
         bp.check_grads(jnp.sin, (1.0,), **options)
+
+
+# -- at the ends of what numbers can say ----------------------------------------------------
+# fmt: off
+EXTREME = {
+    "saturated":        (jnp.tanh,                       np.float32([8.3])),
+    "cancelled":        (jnp.sinc,                       np.float32([1.5199110e-4])),
+    "beside overflow":  (lax.rsqrt,                      np.array([18.0, 4e-266])),
+    "far from 0":       (jax.scipy.special.log_ndtr,     np.array([6.9375, 1.0])),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("name", EXTREME)
+def test_what_is_right_passes_at_the_ends_of_what_numbers_can_say(name):
+    function, x = EXTREME[name]
+    with jax.enable_x64(True):
+        bp.check_grads(function, (jnp.asarray(x),))
+
+
+def test_rounding_excuses_no_mistake_in_the_users_precision():
+    @jax.custom_vjp
+    def sine(x):
+        return jnp.sin(x)
+
+    def backward(x, g):
+        right = g * jnp.cos(x)
+        return (right if x.dtype == np.float64 else right * 1.01,)
+
+    sine.defvjp(lambda x: (jnp.sin(x), x), backward)
+    with pytest.raises(AssertionError, match="the gradient at x"):
+        bp.check_grads(sine, (jnp.float32([0.7, 0.9]),), modes="rev")

@@ -54,6 +54,18 @@ def test_both_sides_of_a_kink():
     np.testing.assert_allclose([found.low[0], found.high[0]], [1, 3])
 
 
+def test_a_pole_between_the_steps_is_no_smooth_place():
+    x = np.array([2 * (1 + 1e-11)])
+    assert not np.isfinite(slopes(lambda x: (x - 2.0) ** -2, x, sizes(x)).error[0])
+
+
+def test_stairs_of_rounding_are_not_flat():
+    x = np.array([7.0])
+    found = slopes(lambda x: np.log((1 + np.tanh(x)) / 2), x, sizes(x))  # -8e-7 in steps of 1e-16
+    slope = sizes(x)[0] * 2 / (np.exp(14) + 1)
+    assert abs(found.value[0] - slope) <= found.error[0] <= 1e-3 * slope
+
+
 def test_a_step_that_has_no_rounding_error():
     x = RNG.normal(size=1000)
     v = direction(x, RNG)

@@ -4,34 +4,80 @@ All cases, drawn again and again, in float64 and shorter; arrays of 1 to a milli
 operands next to where a derivative grows beyond all bounds.
 """
 
+import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Container, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import backprop_jax as bp
+from backprop_jax.check.gradients.engines import OURS
+from backprop_jax.check.gradients.examine import Allowed, Examination
+from backprop_jax.check.gradients.findings import GradsReport
+from backprop_jax.check.gradients.sides import Side
+from backprop_jax.check.measured import COMPOSED, ROWS
+from backprop_jax.check.numerical.vectors import Moving
 from tests.rules.case import Case, is_inexact
 from tests.rules.cases import CASES
 
+MODES = ("fwd", "rev")
+
+
+class Shared(Side):
+    """A function and its derivatives, compiled once for all the operands it is asked at."""
+
+    @functools.cached_property
+    def _run(self) -> Callable:
+        return self._once("run", super()._run)
+
+    @functools.cached_property
+    def _pullback(self) -> Callable:
+        return self._once("pullback", super()._pullback)
+
+    @functools.cached_property
+    def _push(self) -> Callable:
+        return self._once("push", super()._push)
+
+    def _once(self, what: str, function: Callable) -> Callable:
+        return self.moving.fun.kept.setdefault((what, self.wide, self.throw), function)
+
+
+class Function:
+    """A function that holds on to what is compiled of it."""
+
+    def __init__(self, function: Callable) -> None:
+        self.function, self.kept = function, {}
+
+    def __call__(self, *operands: Any) -> Any:
+        """Returns what the function returns."""
+        return self.function(*operands)
+
 
 class Check(NamedTuple):
-    """A function whose derivative is right, and where to ask for it."""
+    """A function whose derivatives are right, and where to ask for them."""
 
     name: str
-    function: Callable
+    function: Function
     operands: Sequence
-    modes: tuple[str, ...] = ("rev",)
 
     def alarm(self) -> str:
-        """Returns what the checker says, "" if it finds the derivative right.
+        """Returns what the checker says, "" if it finds the derivatives right.
 
-        It may also say, in so many words, that nothing could be measured: NOT JUDGED.
+        It may also say, in so many words, that nothing could be measured: NOT JUDGED. The questions
+        are those of `bp.check_grads`, which is asked itself if an answer is not to their liking.
         """
+        moving = Moving.of(self.function, self.operands, "xyw")
+        side = Shared.of(moving, OURS)
+        report = GradsReport(self.name, OURS.name)
+        exam = Examination(side, MODES, Allowed(), report, np.random.default_rng([0, 1]))
+        with np.errstate(all="ignore"):
+            if next(exam.answers(), None) is None and report.ok:
+                return ""
         try:
-            bp.check_grads(self.function, self.operands, modes=self.modes)
+            bp.check_grads(self.function, self.operands, modes=MODES)
         except AssertionError as error:
             return f"{self.name}\n{error}"
         return ""
@@ -40,15 +86,20 @@ class Check(NamedTuple):
 # -- every case ------------------------------------------------------------------------------------
 def of_cases(draws: Sequence[int]) -> Iterator[Check]:
     """Yields the cases, in all their precisions, with operands drawn anew."""
-    for draw, case in itertools.product(draws, CASES):
+    for case in CASES:
         if not case.has_slope:
             continue
-        operands = redrawn(case, draw)
         for dtype in (None, *case.dtypes):
-            cast = [x.astype(dtype) if dtype and is_inexact(x) else x for x in operands]
-            fixed = case.of_active([jnp.asarray(x) for x in cast])
-            active = [jnp.asarray(cast[i]) for i in case.active]
-            yield Check(f"{case.name}, {dtype or 'float64'}, draw {draw}", fixed, active)
+
+            def cast(draw: int, case: Case = case, dtype: Any = dtype) -> list[np.ndarray]:
+                drawn = redrawn(case, draw)
+                return [x.astype(dtype) if dtype and is_inexact(x) else x for x in drawn]
+
+            function = Function(case.of_active([jnp.asarray(x) for x in cast(0)]))
+            for draw in draws:
+                operands = cast(draw)
+                active = [jnp.asarray(operands[i]) for i in case.active]
+                yield Check(f"{case.name}, {dtype or 'float64'}, draw {draw}", function, active)
 
 
 def redrawn(case: Case, draw: int) -> list[np.ndarray]:
@@ -94,10 +145,13 @@ OF_ANY_SIZE: dict[str, Callable] = {
 
 def of_sizes(draws: Sequence[int]) -> Iterator[Check]:
     """Yields functions of arrays of every size, in all precisions."""
-    for draw, (name, function), dtype in itertools.product(draws, OF_ANY_SIZE.items(), DTYPES):
-        for size in (*SIZES, LARGE[name]) if name in LARGE and draw == 0 else SIZES:
-            x = np.random.default_rng([draw, size]).normal(size=size).astype(jnp.dtype(dtype))
-            yield Check(f"{name}, {dtype}[{size}], draw {draw}", function, [jnp.asarray(x)])
+    for (name, plain), dtype in itertools.product(OF_ANY_SIZE.items(), DTYPES):
+        for size in (*SIZES, LARGE[name]) if name in LARGE else SIZES:
+            function = Function(plain)
+            for draw in draws if size <= max(SIZES) else draws[:1]:
+                x = np.random.default_rng([draw, size]).normal(size=size).astype(jnp.dtype(dtype))
+                label = f"{name}, {dtype}[{size}], draw {draw}"
+                yield Check(label, function, [jnp.asarray(x)])
 
 
 # -- next to a singularity -------------------------------------------------------------------------
@@ -133,31 +187,59 @@ DISTANCES = (1e-1, 1e-2, 1e-3, 1e-5, 1e-8, 1e-12)
 
 def of_singularities(draws: Sequence[int]) -> Iterator[Check]:
     """Yields functions next to a singularity, on the side where they are defined."""
-    for draw, (name, (function, place)), distance in itertools.product(
-        draws, SINGULAR.items(), DISTANCES
+    for (name, (plain, place)), dtype in itertools.product(
+        SINGULAR.items(), ("float64", "float32")
     ):
-        for dtype in ("float64", "float32"):
+        function = Function(plain)
+        for distance, draw in itertools.product(DISTANCES, draws):
             steps = distance * (1 + np.random.default_rng(draw).uniform(size=3))
             x = np.asarray(place + np.array([steps, -steps]), dtype).ravel()
-            x = x[np.isfinite(np.asarray(function(jnp.asarray(x)))) & (x != place)]
+            x = x[np.isfinite(np.asarray(plain(jnp.asarray(x)))) & (x != place)]
             if x.size:
                 label = f"{name}, {dtype}, {distance:g} away, draw {draw}"
                 yield Check(label, function, [jnp.asarray(x)])
 
 
-def checks() -> Iterator[Check]:
+# -- at the ends of what numbers can say -----------------------------------------------------------
+AT_ONCE = 4
+
+
+def of_extremes(draws: Sequence[int]) -> Iterator[Check]:
+    """Yields the functions of the accuracy page, at a few of its points: tiny, huge, at an edge."""
+    for row, dtype in itertools.product((*ROWS, *COMPOSED), (np.float64, np.float32)):
+        points = row.points(dtype)
+        function = Function(row.function)
+        for draw in draws:
+            some = np.random.default_rng([draw, 7]).integers(0, len(points[0]), AT_ONCE)
+            operands = [jnp.asarray(x[some], dtype) for x in points]
+            if row.name.startswith("polygamma"):  # Farther left its values have no digits.
+                operands = [jnp.where(x > -3, x, 0.5) for x in operands]
+            yield Check(f"{row.name}, {dtype.__name__}, extreme, draw {draw}", function, operands)
+
+
+KINDS = (of_extremes, of_singularities, of_sizes, of_cases)
+TOGETHER = 5  # draws, for which everything is compiled once
+
+
+def checks(seed: int = 0) -> Iterator[Check]:
     """Yields checks without end, one kind after the other, and then with other numbers."""
-    for draw in itertools.count():
-        yield from of_singularities([draw])
-        yield from of_cases([draw])
-        yield from of_sizes([draw])
+    for first in itertools.count(seed, TOGETHER):
+        for kind in KINDS:
+            yield from kind(range(first, first + TOGETHER))
 
 
-def alarms(count: int) -> Iterator[tuple[int, str]]:
-    """Yields the number of every check and what it says, "" if nothing is wrong."""
-    for number, check in enumerate(itertools.islice(checks(), count), 1):
-        yield number, check.alarm()
-        if not number % 200:
+def alarms(count: int, seed: int = 0, done: Container[str] = ()) -> Iterator[tuple[str, str]]:
+    """Yields the name of every check and what it says, "" if nothing is wrong.
+
+    Args:
+      count: of checks.
+      seed: the number of the first draw.
+      done: names of checks to be left out, which count.
+    """
+    left = (check for check in itertools.islice(checks(seed), count) if check.name not in done)
+    for number, check in enumerate(left, 1):
+        yield check.name, check.alarm()
+        if not number % 1000:
             jax.clear_caches()
 
 

@@ -1,15 +1,16 @@
 """The questions put to a derivative, and which answers are wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
 
+from backprop_jax.check.difference import same
 from backprop_jax.check.gradients.findings import GradsReport
 from backprop_jax.check.gradients.sides import Side, digits, finest
 from backprop_jax.check.numerical.slopes import TINY, Slopes, noise_of, roughness, slopes
-from backprop_jax.check.numerical.steps import bins, direction, signs
+from backprop_jax.check.numerical.steps import bins, direction, signs, sizes
 from backprop_jax.check.numerical.vectors import Space, Vector
 from backprop_jax.check.verdict import MARGIN, Tolerance, judge
 
@@ -18,6 +19,10 @@ DRAWS = 2
 NUDGES = 4
 SEEN = 0.01
 """An answer is judged if the error bar is at most this part of it."""
+
+
+Again = Callable[[Side, Vector], tuple[Vector, Vector]]
+"""(side, operands) → what it says there, and float64."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +123,9 @@ class Examination:
     def by_slopes(self) -> Iterator[Answer]:
         """Yields what the slopes say is wrong."""
         base = self.base
-        noise = noise_of(base.f, base.x, self.v, max(self.digits, 15))
+        self.noise = noise_of(base.f, base.x, self.v, max(self.digits, 15))
         for v in self._directions():
-            found = slopes(base.f, base.x, v, noise=noise, digits=self.digits, first=self.first)
+            found = self.slopes(v)
             pushed = self._pushed(v)
             if pushed is not None:  # What is said not to move, and does not move, is exact.
                 exact = found.still & (pushed == 0)
@@ -128,7 +133,12 @@ class Examination:
             if "fwd" in self.modes and pushed is not None:
                 yield from self.forward(v, found, pushed)
             for c, pulled in zip(self.cs if self.pulled else [], self.pulled, strict=True):
-                yield from self.reverse(v, found, c, pulled, noise)
+                yield from self.reverse(v, found, c, pulled)
+
+    def slopes(self, v: Vector) -> Slopes:
+        """Returns the slopes along v, measured."""
+        base = self.base
+        return slopes(base.f, base.x, v, noise=self.noise, digits=self.digits, first=self.first)
 
     def _pushed(self, v: Vector) -> Vector | None:
         """The engine's slopes along v, where they are asked for or tell what does not move."""
@@ -165,7 +175,14 @@ class Examination:
         scale = np.maximum(size, 1e-3 * np.abs(self.base.y))
         seen = found.error <= SEEN * scale
         broken = ~np.isfinite(pushed) & seen & ~found.still & np.isfinite(found.value)
-        disputed = np.asarray(apart > far) & np.isfinite(far)
+        if broken.any():
+            limit = float(np.finfo(np.float64).max)
+            # What is held still may be what has none: infinity times zero is not a number.
+            every = np.where(v == 0, self.v, v)
+            broken &= ~beyond(
+                every, np.where(broken, scale, 0.0), limit, lambda v: self.slopes(v).value
+            )
+        disputed = np.asarray(apart > far) & np.isfinite(far) & np.isfinite(pushed)
         if disputed.any() and not broken.any():
             moved = [np.abs(self.base.push(v, x) - pushed) for x in self._nearby(self.base)]
             far = far + MARGIN * np.max(np.nan_to_num(moved), axis=0)
@@ -177,9 +194,7 @@ class Examination:
             entry = int(np.argmax(np.where(broken, np.inf, np.where(wrong, apart, -1.0))))
             yield Answer("fwd", self.base, v, entry=entry)
 
-    def reverse(
-        self, v: Vector, found: Slopes, c: Vector, pulled: Vector, noise: Vector
-    ) -> Iterator[Answer]:
+    def reverse(self, v: Vector, found: Slopes, c: Vector, pulled: Vector) -> Iterator[Answer]:
         """Yields the answer to <pull(c), v> = <c, slope along v>, if it is wrong."""
         apart, far, seen = self.distance(v, found, c, pulled)
         if far < apart < np.inf:
@@ -195,9 +210,7 @@ class Examination:
                     self.report.unjudged += 1
                     self.report.questions += 1
                     return
-                found = slopes(
-                    self.base.f, self.base.x, v, noise=noise, digits=self.digits, first=self.first
-                )
+                found = self.slopes(v)
                 apart, far, seen = self.distance(v, found, c, pulled)
             rough = c * roughness(self.base.f, self.base.x, v, self.digits)
             moved = MARGIN * np.where(v != 0, moved * v, 0.0)
@@ -221,6 +234,10 @@ class Examination:
         apart = max(low - said, said - high, 0.0)
         seen = bool(bar <= SEEN * self._scale(v, found, c, pulled))
         if not np.isfinite(said):
+            middle, steps = (low + high) / 2, np.abs(v[moving])
+            if len(steps) == 1 and said * middle > 0:  # Infinite, as it is beyond all numbers?
+                right = np.isinf(said) and abs(middle) > float(np.finfo(np.float64).max) * steps[0]
+                return (0.0 if right else np.inf if seen else 0.0), 0.0, seen
             return (np.inf if seen else 0.0), 0.0, seen
         return (apart, far, seen) if np.isfinite(far) else (0.0, 0.0, False)
 
@@ -260,9 +277,10 @@ class Examination:
         if self.pulled:
             for c, truth in zip(self.cs, self.pulled, strict=True):
                 ours = narrow.pull([c])[0]
+                truth = np.where(self._flat(ours, truth), 0.0, truth)
 
-                def pulls(x: Vector, y: Vector, c: Vector = c) -> tuple[Vector, Vector]:
-                    return narrow.pull([c], x)[0], base.pull([c], y)[0]
+                def pulls(side: Side, x: Vector, c: Vector = c) -> tuple[Vector, Vector]:
+                    return side.pull([c], x)[0], base.pull([c], x)[0]
 
                 for entry in self._apart(narrow.space, ours, truth, pulls):
                     yield Answer("rev", narrow, self.v, c, entry, truth[entry])
@@ -270,15 +288,51 @@ class Examination:
             v = direction(narrow.x, self.rng, 2)
             truth = base.push(v)
 
-            def pushes(x: Vector, y: Vector) -> tuple[Vector, Vector]:
-                return narrow.push(v, x), base.push(v, y)
+            def pushes(side: Side, x: Vector) -> tuple[Vector, Vector]:
+                return side.push(v, x), base.push(v, x)
 
             slope, least = narrow.push(v), min(digits(leaf.dtype) for leaf in narrow.point)
             lost = np.abs(slope - truth) <= 16 * 2.0**-least * np.abs(base.y)  # 100 % of x moves y.
+            lost |= (slope == 0) & self._unmoved(v)
+            if (broken := ~np.isfinite(slope) & np.isfinite(truth)).any():
+                limit = min(float(jnp.finfo(leaf.dtype).max) for leaf in narrow.point)
+                size = np.where(broken, np.maximum(np.abs(truth), np.abs(base.y)), 0.0)
+                lost |= beyond(v, size, limit, base.push)
             for entry in self._apart(narrow.results, np.where(lost, truth, slope), truth, pushes):
                 yield Answer("fwd", narrow, v, None, entry, truth[entry])
 
-    def _apart(self, space: Space, ours: Vector, truth: Vector, again) -> Iterator[int]:
+    def _shaken(self, again: Again) -> list[tuple[Vector, Vector]]:
+        """The same answers with all their roundings thrown anew, if they can be computed so."""
+        narrow = self.narrow
+        if narrow.engine.by_hand is not None:
+            return []
+        try:
+            return [again(replace(narrow, throw=k), narrow.x) for k in range(NUDGES)]
+        except Exception:  # It cannot be traced: it asks for values in Python.
+            return []
+
+    def _flat(self, ours: Vector, truth: Vector) -> np.ndarray:
+        """Where a gradient of zero is right, as the user's precision is too short for another.
+
+        All these operands together, moved the way that float64 says moves the results most, do not
+        move them. So it is where `tanh` is 1 in all its digits.
+        """
+        zero = (ours == 0) & (truth != 0) & np.isfinite(truth)
+        size = np.max(np.abs(truth), initial=0.0, where=zero)
+        for some in (zero, zero & (np.abs(truth) > 2.0**-20 * size)):
+            if not some.any():
+                break
+            if self._unmoved(np.where(some, np.sign(truth) * sizes(self.base.x), 0.0)).all():
+                return some
+        return np.zeros(zero.shape, bool)
+
+    def _unmoved(self, v: Vector) -> np.ndarray:
+        """Which results in the user's precision are the same to either side along v."""
+        narrow = self.narrow
+        h = 2.0 ** -(min(digits(leaf.dtype) for leaf in narrow.point) // 2)
+        return np.all([same(narrow.f(narrow.x + s * v), narrow.y) for s in (h, -h)], axis=0)
+
+    def _apart(self, space: Space, ours: Vector, truth: Vector, again: Again) -> Iterator[int]:
         """Yields of each leaf that is too far from float64 the entry that is farthest off."""
         answers: list[tuple[Vector, Vector]] = []
 
@@ -288,7 +342,8 @@ class Examination:
                 for step in (NUDGES * 2.0**-least, 2.0 ** (-least / 2)):  # Last digits, or half.
                     for x in self._nearby(self.narrow, step):
                         x = self.narrow.space.vector(self.narrow.space.leaves(x))
-                        answers.append(again(x, x))
+                        answers.append(again(self.narrow, x))
+                answers.extend(self._shaken(again))
             return answers
 
         for part, dtype in zip(space.slices(), space.dtypes, strict=True):
@@ -314,3 +369,22 @@ class Examination:
             if not verdict.ok:
                 broken = np.isfinite(z) & ~np.isfinite(ours[part])
                 yield part.start + int(np.argmax(np.where(broken, np.inf, apart)))
+
+
+def beyond(v: Vector, size: Vector, limit: float, along: Callable[[Vector], Vector]) -> np.ndarray:
+    """Returns of which results one operand has a derivative that is larger than the largest number.
+
+    As 1 / x has at 1e-200. Times a step as small as x it is a number again, but who computes the
+    derivative first meets an infinity.
+
+    Args:
+      v: direction.
+      size: of the slopes along v; zero of results that do not matter.
+      limit: the largest number.
+      along: the slopes along another direction.
+    """
+    small = (v != 0) & (np.abs(v) < np.max(size, initial=0.0) / limit)
+    if not small.any():
+        return np.zeros(size.shape, bool)
+    parts = np.abs(along(np.where(small, v, 0.0)))
+    return (size > 0) & (parts > limit * np.min(np.abs(v[small])))

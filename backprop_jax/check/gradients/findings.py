@@ -1,5 +1,6 @@
 """What a check found: figures for a report, and the text of an error."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +50,7 @@ class Wrong:
                 text += f" ± {self.error:.1g}   {self.how}"
             rows.append((name, text + "   <- judged" * (name == judged)))
         measured = self.said.get("measured")
-        if measured:
+        if measured and math.isfinite(measured):
             rows.append(("ratio", f"{self.said[judged] / measured:.6g}"))
         if self.rate is not None:
             rows.append(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from backprop_jax.check.gradients.engines import Engine, single
+from backprop_jax.check.numerical.rounding import shaken
 from backprop_jax.check.numerical.vectors import Moving, Space, Vector
 from backprop_jax.check.precision import bits, widen
 
@@ -29,6 +30,7 @@ class Side:
       point: the operands, in this precision.
       space: what the operands are points of.
       wide: the dtype that the operands were cast up to; empty: they are as the user has them.
+      throw: derivatives are computed with their roundings thrown anew; None: as they are.
     """
 
     moving: Moving
@@ -36,6 +38,7 @@ class Side:
     point: tuple[Any, ...]
     space: Space
     wide: str = ""
+    throw: int | None = None
 
     @classmethod
     def of(cls, moving: Moving, engine: Engine) -> "Side":
@@ -102,7 +105,10 @@ class Side:
 
     @functools.cached_property
     def _pullback(self) -> Callable[..., list]:
-        return compiled(lambda point, c: list(self.engine.pullback(self.moving, *point)[1](c)))
+        return self._ready(lambda point, c: list(self.engine.pullback(self.moving, *point)[1](c)))
+
+    def _ready(self, derivative: Callable[..., list]) -> Callable[..., list]:
+        return compiled(derivative) if self.throw is None else shaken(derivative, self.throw)
 
     def push(self, v: Vector, x: Vector | None = None) -> Vector:
         """Returns the slope of the results along v."""
@@ -114,7 +120,7 @@ class Side:
 
     @functools.cached_property
     def _push(self) -> Callable[..., list]:
-        return compiled(lambda point, v: list(self.engine.slope(self.moving, point, v)))
+        return self._ready(lambda point, v: list(self.engine.slope(self.moving, point, v)))
 
     def _by_hand(self, point: Any) -> Vector:
         single(list(self.values.values()))

@@ -90,6 +90,7 @@ def slopes(
     first = (FIRST_STEP if digits > 30 else -2) if first is None else first
     best: Slopes | None = None
     before: Slopes | None = None
+    moved = np.zeros(middle.shape, bool)
     alone = len(blocks) == 1 or digits <= 23  # There are no shorter steps to agree with.
     for block in blocks:
         shortest = first + block - (LEVELS - 1)
@@ -99,6 +100,10 @@ def slopes(
         plus = np.stack([f(x + step * v) for step in h])
         minus = np.stack([f(x - step * v) for step in h])
         found, good = _of_block(middle, plus, minus, h, noise, 2.0**-digits)
+        # Where a longer step has moved the result and these do not, they are within one stair of
+        # its rounding.
+        found = replace(found, error=np.where(found.still & moved, np.inf, found.error))
+        good, moved = good & np.isfinite(found.error), moved | ~found.still
         told = [(found, good | alone)]
         if before is not None and best is not None:
             agree = _agree(before, found)
@@ -110,7 +115,7 @@ def slopes(
             break
         before = found
     assert best is not None
-    return best
+    return replace(best, still=~moved)
 
 
 def _of_block(
@@ -139,6 +144,9 @@ def _of_block(
                 ((middle - minus) / column, 0.75, off_behind),
             )
         )
+        even = (plus - middle) + (minus - middle)  # What central differences do not see.
+        beside = np.all(np.abs(even[1:]) <= 0.8 * np.abs(even[:-1]) + 16 * rounding, axis=0)
+        off = np.where(beside, off, np.inf)
         error, sided = off + floor, 4 * floor  # Extrapolating one side's differences adds to them.
         error_ahead, error_behind = off_ahead + sided, off_behind + sided
     still = np.all((plus == middle) & (minus == middle), axis=0)
@@ -189,9 +197,16 @@ def _extrapolated(differences: np.ndarray, base: int) -> tuple[Vector, Vector]:
 
 
 def _better(one: Slopes, other: Slopes) -> Slopes:
-    """Of each entry the slope with the smaller error bar; one that is smooth before a kink."""
+    """Of each entry the slope with the smaller error bar; one that is smooth before a kink.
+
+    The bar of one that another contradicts reaches to that one: there is no telling who is right.
+    """
     take = (other.error < one.error) & ~(other.kinks & ~one.kinks & np.isfinite(one.error))
     take |= one.kinks & ~other.kinks & np.isfinite(other.error) & (other.error < one.high - one.low)
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(one.value - other.value)
+        apart = take & (gap > 16 * (one.error + other.error)) & ~one.kinks & ~other.kinks
+    other = replace(other, error=np.where(apart, np.maximum(gap, other.error), other.error))
     pick = [np.where(take, b, a) for a, b in zip(_parts(one), _parts(other), strict=True)]
     return Slopes(*pick, still=one.still)
 
