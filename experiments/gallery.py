@@ -32,7 +32,7 @@ PICTURES = ROOT / "docs" / "images" / "gallery"
 SECTIONS = {
     "Slopes": ["tangent", "steps", "partials", "vectors"],
     "The chain rule": ["walker", "composition", "nodes", "graphs", "linear_net", "six_ways"],
-    "What gradients are good for": ["descent", "landscape", "curve_fit"],
+    "What gradients are good for": ["descent", "landscape", "lines", "curve_fit"],
 }
 """What is shown, by the names of the configurations, in the order of the page."""
 

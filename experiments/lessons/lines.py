@@ -288,8 +288,8 @@ the loss, and so in the gradient that teaches them.
 Its loss is how far a flower is on the wrong side of the line, and nothing if it is on the right
 side. So the gradient (`bp.grad`) of a flower is ± the flower itself, or zero, and one step down is
 Rosenblatt's rule of 1958: add what you got wrong. It is shown one flower at a time and makes
-{mistakes} mistakes; the faint lines are those before. Then {wrong} of the {flowers} flowers is on the
-wrong side, no gradient is left, and it stops anywhere between the two kinds. That it stops at
+{mistakes} mistakes; the faint lines are those before. Then {wrong} of the {flowers} flowers is on
+the wrong side, no gradient is left, and it stops anywhere between the two kinds. That it stops at
 all is a theorem: with this margin there can be no more than {most} mistakes.
 
 **Linear regression** (top right) foretells how far diabetes goes within a year. Its loss, the mean
