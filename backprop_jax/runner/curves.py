@@ -21,24 +21,29 @@ Line = tuple[list[int], list[float]]
 
 def draw(records: Sequence[Record], title: str, path: Path) -> None:
     """Writes a picture of the records; a run that recorded nothing gets none."""
-    tests = _by_figure(records, "test")
-    losses = {"training": _by_figure(records, "train").get("loss"), "test": tests.pop("loss", None)}
-    checks = _by_figure(records, "gradient_check").get("max_rel")
-    panels = [
-        ("loss", {name: found for name, found in losses.items() if found}),
-        ("test" if len(tests) > 1 else f"test {''.join(tests)}", tests),
-        ("largest difference from jax.grad, relative", {"": checks} if checks else {}),
-    ]
-    panels = [(name, lines) for name, lines in panels if lines]
+    panels = panels_of(records)
     if not panels:
         return
     figure = Figure(figsize=(0.4 + 4.6 * len(panels), 3.9), dpi=144, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
     row = figure.subplots(1, len(panels), squeeze=False, sharex=True)[0]
-    for axes, (name, lines) in zip(row, panels, strict=True):
-        _panel(axes, name, lines)
+    for axes, (name, lines) in zip(row, panels.items(), strict=True):
+        draw_panel(axes, name, lines)
     with whole(path) as file:
         figure.savefig(file, format="png")
+
+
+def panels_of(records: Sequence[Record]) -> dict[str, dict[str, Line]]:
+    """Returns what there is to draw: panels by name, in each the lines by label."""
+    tests = _by_figure(records, "test")
+    losses = {"training": _by_figure(records, "train").get("loss"), "test": tests.pop("loss", None)}
+    checks = _by_figure(records, "gradient_check").get("max_rel")
+    panels = {
+        "loss": {name: found for name, found in losses.items() if found},
+        "test" if len(tests) > 1 else f"test {''.join(tests)}": tests,
+        "largest difference from jax.grad, relative": {"": checks} if checks else {},
+    }
+    return {name: lines for name, lines in panels.items() if lines}
 
 
 def _by_figure(records: Sequence[Record], kind: str) -> dict[str, Line]:
@@ -56,7 +61,7 @@ def _by_figure(records: Sequence[Record], kind: str) -> dict[str, Line]:
     return {name: line for name, line in lines.items() if line[0]}
 
 
-def _panel(axes: Axes, name: str, lines: dict[str, Line]) -> None:
+def draw_panel(axes: Axes, name: str, lines: dict[str, Line]) -> None:
     """Draws lines over steps; logarithmic if they span a decade, or are all tiny."""
     for colour, (label, (steps, values)) in zip(COLOURS, lines.items(), strict=False):
         marker = "o" if len(steps) <= 30 else ""
@@ -77,6 +82,6 @@ def _panel(axes: Axes, name: str, lines: dict[str, Line]) -> None:
 def dress(axes: Axes) -> None:
     """Gives a panel its grid and frame."""
     axes.grid(color=PALE, lw=0.6)
-    axes.tick_params(colors=INK, labelsize=9)
+    axes.tick_params(which="both", colors=INK, labelsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(PALE)

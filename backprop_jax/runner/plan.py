@@ -81,21 +81,32 @@ def explained(plan: Any) -> str:
     Args:
       plan: of any kind; it has `settings` and the `document` they come from.
     """
-    rows: list[tuple[str, str]] = []
+    rows = [
+        (f"{'  ' * (len(keys) - 1)}{keys[-1]}: {text}".rstrip(), said)
+        for keys, text, said in origins(plan)
+    ]
+    width = min(max(len(text) for text, _ in rows), WIDEST)
+    return "\n".join(f"{text:<{width}}  # {said}" if said else text for text, said in rows)
+
+
+def origins(plan: Any) -> list[tuple[Keys, str, str]]:
+    """Returns every setting of a plan: its keys, its value as YAML, and where it comes from.
+
+    Sections have neither value nor origin.
+    """
+    rows: list[tuple[Keys, str, str]] = []
 
     def add(keys: Keys, value: Any) -> None:
-        indent = "  " * (len(keys) - 1)
         if isinstance(value, dict) and value:
-            rows.append((f"{indent}{keys[-1]}:", ""))
+            rows.append((keys, "", ""))
             for key, inner in value.items():
                 add((*keys, key), inner)
         else:
-            rows.append((f"{indent}{keys[-1]}: {inline(value)}", origin(plan.document, keys)))
+            rows.append((keys, inline(value), origin(plan.document, keys)))
 
     for key, value in plan.settings.items():
         add((key,), value)
-    width = min(max(len(text) for text, _ in rows), WIDEST)
-    return "\n".join(f"{text:<{width}}  # {said}" if said else text for text, said in rows)
+    return rows
 
 
 def config_type(document: Document, experiment: Experiment | None) -> TypeAdapter[Any]:

@@ -21,7 +21,9 @@ from backprop_jax.runner.flow.findings import findings
 from backprop_jax.runner.flow.history import Flow
 from backprop_jax.runner.flow.pictures import draw_flow
 from backprop_jax.runner.keeper import Keeper, first_facts, newest
+from backprop_jax.runner.pages import QUESTION, head
 from backprop_jax.runner.plan import Plan, make_plan
+from backprop_jax.runner.report.page import run_page
 from backprop_jax.runner.resume import changes, folder_of, refuse
 from backprop_jax.runner.snapshots import DoesNotFit, Facts, fingerprint
 from backprop_jax.runner.stopping import stop_when_asked
@@ -168,7 +170,23 @@ def _train(
             draw(records, title, folder / run_folder.CURVES)
             if flow:
                 draw_flow(flow, title, folder / run_folder.FLOW)
+            run_folder.write(folder / run_folder.REPORT, _report(plan, folder, summary, records))
     return summary
+
+
+def _report(plan: Plan, folder: Path, summary: dict[str, Any], records: Sequence[Record]) -> str:
+    """Returns the page of a run."""
+    path, nonfinite = Path(plan.document.name), folder / run_folder.NONFINITE
+    return run_page(
+        plan,
+        summary,
+        records,
+        environment(path.resolve().parent),
+        title=path.stem,
+        question=head(path).get(QUESTION, "") if path.is_file() else "",
+        chosen=f"{plan.experiment.name}: {_chosen(plan)}",
+        nonfinite=nonfinite.read_text(encoding="utf-8") if nonfinite.exists() else "",
+    )
 
 
 def _explain(folder: Path, report: Report) -> None:

@@ -21,6 +21,7 @@ FILES = [
     "curves.png",
     "environment.json",
     "metrics.jsonl",
+    "report.html",
     "summary.json",
 ]
 

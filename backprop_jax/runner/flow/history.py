@@ -60,13 +60,17 @@ class Flow:
         """Update over weight; NaN where the weights are zero."""
         return self.update / np.where(self.weight > 0, self.weight, np.nan)
 
-    def __str__(self) -> str:
+    def rows(self, look: int = -1) -> list[list[str]]:
+        """Returns a look as text, a row for each layer, as `HEAD` says."""
         columns = [self.gradient, self.weight, self.update, self.ratio, self.dead]
         formats = ("{:.2e}", "{:.2e}", "{:.2e}", "{:.1e}", "{:.0%}")
-        rows = [
-            [name, *map(_shown, formats, (table[-1, at] for table in columns))]
+        return [
+            [name, *map(_shown, formats, (table[look, at] for table in columns))]
             for at, name in enumerate(self.layers)
         ]
+
+    def __str__(self) -> str:
+        rows = self.rows()
         widths = [max(map(len, column)) for column in zip(HEAD, *rows, strict=True)]
         sides = (str.ljust, *[str.rjust] * (len(HEAD) - 1))
         lines = (zip(sides, row, widths, strict=True) for row in [HEAD, *rows])

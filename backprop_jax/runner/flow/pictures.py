@@ -1,6 +1,8 @@
 """How gradients flow, as a picture: layer × step, and norms against depth."""
 
+import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +42,46 @@ def flow_figure(flow: Flow, title: str = "") -> Figure:
     Above, the norm of the gradient by layer and step, and against depth. Below, how large updates
     are relative to the weights, and the share of dead units.
     """
-    height = 0.22 * min(len(flow.layers), MOST_LABELS) + 1.5
-    figure = Figure(figsize=(10.4, 2 * max(height, 2.6)), dpi=144, layout="constrained")
+    width, height = panel_size(flow)
+    figure = Figure(figsize=(2 * width, 2 * height), dpi=144, layout="constrained")
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
-    (norms, depth), (ratios, dead) = figure.subplots(2, 2)
-    _by_step(norms, flow, flow.gradient, "norm of the gradient")
-    _against_depth(depth, flow)
-    _by_step(ratios, flow, flow.ratio, "update / weight", (SMALL, LARGE))
-    if np.isfinite(flow.dead).any():
-        _shares(dead, flow)
-    else:
-        dead.set_visible(False)
+    places = figure.subplots(2, 2).ravel()
+    drawn = panels_of(flow)
+    for axes, draw in itertools.zip_longest(places, drawn.values()):
+        if draw is None:
+            axes.set_visible(False)
+        else:
+            draw(axes, flow)
     return figure
+
+
+def panels_of(flow: Flow) -> dict[str, Callable[[Axes, Flow], None]]:
+    """Returns what there is to draw, by name: functions that draw a flow onto axes."""
+    panels = {
+        "norm of the gradient, by layer and step": _norms,
+        "norm of the gradient against depth": _against_depth,
+        "updates relative to weights, by layer and step": _ratios,
+        "dead units, by layer and step": _shares,
+    }
+    if not np.isfinite(flow.dead).any():
+        del panels["dead units, by layer and step"]
+    return panels
+
+
+def panel_size(flow: Flow) -> tuple[float, float]:
+    """Returns width and height of one panel, in inches."""
+    return 5.2, max(0.22 * min(len(flow.layers), MOST_LABELS) + 1.5, 2.6)
+
+
+def _norms(axes: Axes, flow: Flow) -> None:
+    """Draws the norm of the gradient by layer and step."""
+    _by_step(axes, flow, flow.gradient, "norm of the gradient")
+
+
+def _ratios(axes: Axes, flow: Flow) -> None:
+    """Draws how large updates are relative to the weights, by layer and step."""
+    _by_step(axes, flow, flow.ratio, "update / weight", (SMALL, LARGE))
 
 
 def _by_step(
@@ -103,7 +132,7 @@ def _map(axes: Axes, flow: Flow, table: Table, scale: LogNorm | None, name: str)
 def _against_depth(axes: Axes, flow: Flow) -> None:
     """Draws the norm of the gradient against depth, for looks from the first to the last."""
     looks = np.unique(np.linspace(0, len(flow.steps) - 1, MOST_LINES).round().astype(int))
-    colours = colormaps[MAP](np.linspace(0, 0.8, len(looks)))
+    colours = colormaps[MAP](np.linspace(0.25, 0.85, len(looks)))
     layers = np.arange(len(flow.layers))
     for number, look in enumerate(looks):
         row = flow.gradient[look]
