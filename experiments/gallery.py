@@ -31,7 +31,15 @@ PICTURES = ROOT / "docs" / "images" / "gallery"
 
 SECTIONS = {
     "Slopes": ["tangent", "steps", "partials", "vectors"],
-    "The chain rule": ["walker", "composition", "nodes", "graphs", "linear_net", "six_ways"],
+    "The chain rule": [
+        "walker",
+        "composition",
+        "nodes",
+        "graphs",
+        "linear_net",
+        "six_ways",
+        "by_hand",
+    ],
     "What gradients are good for": ["descent", "landscape", "lines", "curve_fit"],
 }
 """What is shown, by the names of the configurations, in the order of the page."""

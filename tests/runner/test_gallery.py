@@ -54,6 +54,11 @@ LESSONS = [
     ),
     Row("lines", {"perceptron_mistakes": 13, "perceptron_wrong_in_the_end": 0}),
     Row(
+        "by_hand",
+        {f"hand_ours_{leaf}": Promise(most=1e-13) for leaf in ("w1", "b1", "w2", "b2")},
+        ("settings.steps=40", NOTHING),
+    ),
+    Row(
         "curve_fit",
         {"onions_levenberg_marquardt_steps": Promise(most=25)},
         ("settings.data=[onions]", "settings.gradient_steps=100", NOTHING),
