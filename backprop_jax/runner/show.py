@@ -134,6 +134,6 @@ def _closing(summary: Mapping[str, Any], wrong: Sequence[str], plan: Planned, fo
         lines.append(f"  numbers:    {'  '.join([*numbers[:MOST_TOLD], *more])}")
     lines += [f"  wrong:      {line}" for line in wrong]
     if plan.expected and not wrong:
-        lines.append(f"  promises:   all {len(plan.expected)} are kept")
+        lines.append(f"  promises:   {len(plan.expected)} of {len(plan.expected)} kept")
     lines += [f"  missing:    {name}: {why}" for name, why in summary["missing"].items()]
     return "\n".join([*lines, f"  results:    {folder / PAGE}"])

@@ -98,7 +98,7 @@ def lesson(at: float = 0.8) -> Lesson:
         text=TEXT.format(
             formulas=", ".join(f"{name} = {formula}" for name, (formula, _) in FUNCTIONS.items()),
             count=len(FUNCTIONS),
-            factors=" · ".join(f"{x:.4g}" for x in backwards).replace("· -", "· −"),
+            factors=" · ".join(f"({x:.4g})" if x < 0 else f"{x:.4g}" for x in backwards),
             gradient=gradient,
         ),
         numbers={

@@ -44,8 +44,7 @@ is a straight line on a logarithmic scale, dashed where the path jumps from side
   slow.
 - At r = 0.5 it is 0: one step and there. That is the step of Newton's method, 1 over the second
   derivative.
-- Between 0.5 and 1 it is negative: every step overshoots to the other side, still a shorter way
-  from it.
+- Between 0.5 and 1 it is negative: every step goes past the minimum, and yet ends closer to it.
 - At r = 1 it is -1: the path jumps to and fro for ever.
 - Above r = 1 every step ends farther off than it began: it diverges.
 
@@ -85,7 +84,7 @@ def lesson(
     ]
     rows += [
         f"| {rate:g} | {1 - 2 * rate:.3g} | x = {paths[rate][-1]:.6g} | "
-        f"{'' if needed[rate] is None else f'{needed[rate]} steps'} | {outcomes[rate]} |"
+        f"{_count(needed[rate])} | {outcomes[rate]} |"
         for rate in rates
     ]
     return Lesson(
@@ -113,6 +112,11 @@ def descend(start: float, rate: float, steps: int) -> Path:
 def steps_needed(path: Path) -> int | None:
     """Returns after how many steps a path is at the minimum, None if it never is."""
     return next((step for step, x in enumerate(path) if abs(x - MINIMUM) < CLOSE), None)
+
+
+def _count(steps: int | None) -> str:
+    """Returns a number of steps in words, "" for none."""
+    return "" if steps is None else f"{steps} step{'s' * (steps != 1)}"
 
 
 def outcome(path: Path) -> str:

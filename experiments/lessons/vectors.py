@@ -22,8 +22,8 @@ element of x and y. All those slopes together are two matrices, the *Jacobians* 
 Row i says how z[i] changes, column j what x[j] changes. Here both are diagonal, since z[i] depends
 on x[i] and y[i] alone: 6x on the one diagonal, 2 on the other.
 
-A gradient is asked of one number. Which one, is said by a *cotangent* g, a weight for each element
-of z: what is differentiated is the sum of g · z. What comes back is g times the Jacobian:
+A gradient is that of one number. A *cotangent* g says of which: it is a weight for each element of
+z, and what is differentiated is the weighted sum. What comes back is g times the Jacobian:
 
 ![The cotangent times the Jacobians by x and by y, with the products](pullback.png)
 

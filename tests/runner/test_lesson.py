@@ -51,7 +51,7 @@ def test_a_lesson_is_written_into_a_folder(cli, folder, square):
     result = cli("run", "square.yaml", "--out", "out")
     assert (result.code, result.err) == (0, "")
     assert result.out.splitlines()[2:] == [
-        "  promises:   all 4 are kept",
+        "  promises:   4 of 4 kept",
         "  results:    out/page.md",
     ]
     assert (folder / "out/a.svg").read_text() == "<svg/>"
