@@ -99,6 +99,7 @@ def jacfwd(
     holomorphic: bool = False,
     *,
     argnames: Argnames | None = None,
+    rules: Rules | None = None,
 ) -> Callable:
     """Returns a function that computes the Jacobian of `fun` by columns, as `jax.jacfwd` does.
 
@@ -113,14 +114,15 @@ def jacfwd(
       >>> print(bp.jacfwd(lambda t: jnp.stack([t, t**2, t**3]))(2.0))
       [ 1.  4. 12.]
     """
-    wanted = Wanted.of(fun, argnums, argnames)
+    wanted, swapped = Wanted.of(fun, argnums, argnames), held(rules)
 
     @wraps(fun, "Jacobian")
     def jacobian_of(*args: Any, **kwargs: Any) -> PyTree:
         chosen, run = wanted.partial(fun, args, kwargs)
         for leaf in jax.tree.leaves(chosen):
             check_moved(leaf, holomorphic)
-        result, push, *aux = pushforward(run, chosen, has_aux)
+        with swapped:
+            result, push, *aux = pushforward(run, chosen, has_aux)
         if holomorphic:
             for leaf in jax.tree.leaves(result):
                 check_result("jacfwd", leaf, holomorphic)

@@ -27,9 +27,17 @@ from backprop_jax.engine.jaxprs import as_function, evaluate, needed_for, variab
 from backprop_jax.engine.sweep import sweep, transposed
 from backprop_jax.engine.tape import Tape
 from backprop_jax.errors import NotLinear, message
+from backprop_jax.swaps import Rules
 
 
-def jvp(fun: Callable, primals: Sequence, tangents: Sequence, has_aux: bool = False) -> tuple:
+def jvp(
+    fun: Callable,
+    primals: Sequence,
+    tangents: Sequence,
+    has_aux: bool = False,
+    *,
+    rules: Rules | None = None,
+) -> tuple:
     """Returns `fun(*primals)` and its slope along the tangents, as `jax.jvp` does.
 
     The slope is the transpose of the pullback, that is the pullback of the pullback: it needs no
@@ -42,6 +50,7 @@ def jvp(fun: Callable, primals: Sequence, tangents: Sequence, has_aux: bool = Fa
       tangents: tuple or list of the directions, of the same structure, shapes and dtypes; `float0`
         for integers.
       has_aux: `fun` returns a pair of its result and anything else, which is passed on.
+      rules: as in `grad`; the slope is the transpose of what they say.
 
     Returns:
       A pair of the result and the slope, of the result's structure; with `has_aux`, a third
@@ -59,13 +68,15 @@ def jvp(fun: Callable, primals: Sequence, tangents: Sequence, has_aux: bool = Fa
     """
     check_callable(fun)
     check_tangents("jvp", primals, tangents)
-    result, push, *aux = pushforward(fun, primals, has_aux)
+    result, push, *aux = pushforward(fun, primals, has_aux, rules)
     return (result, push(*tangents), *aux)
 
 
-def pushforward(fun: Callable, primals: Sequence, has_aux: bool = False) -> tuple:
+def pushforward(
+    fun: Callable, primals: Sequence, has_aux: bool = False, rules: Rules | None = None
+) -> tuple:
     """Returns `fun(*primals)`, the function from tangents to the slope, and what is auxiliary."""
-    result, pull, *aux = vjp(fun, *primals, has_aux=has_aux)
+    result, pull, *aux = vjp(fun, *primals, has_aux=has_aux, rules=rules)
     forward = transposed(pull.pullback, pull.result_avals)
 
     def push(*tangents: PyTree) -> PyTree:
@@ -75,7 +86,14 @@ def pushforward(fun: Callable, primals: Sequence, has_aux: bool = False) -> tupl
     return (result, push, *aux)
 
 
-def hvp(fun: Callable, primals: Sequence, tangents: Sequence, argnums: Argnums = 0) -> PyTree:
+def hvp(
+    fun: Callable,
+    primals: Sequence,
+    tangents: Sequence,
+    argnums: Argnums = 0,
+    *,
+    rules: Rules | None = None,
+) -> PyTree:
     """Returns the product of the Hessian of `fun` with a vector, without the Hessian.
 
         d/dt grad(fun, argnums)(*(primals + t tangents)) at t = 0
@@ -88,6 +106,7 @@ def hvp(fun: Callable, primals: Sequence, tangents: Sequence, argnums: Argnums =
       primals: sequence of the arguments of `fun`.
       tangents: sequence of the directions, of the same structure, shapes and dtypes.
       argnums: as in `grad`.
+      rules: as in `grad`; both derivatives go by them.
 
     Returns:
       The product, of the structure that `grad(fun, argnums)` has.
@@ -106,14 +125,14 @@ def hvp(fun: Callable, primals: Sequence, tangents: Sequence, argnums: Argnums =
     check_tangents("hvp", primals, tangents)
 
     def slope(*args: PyTree) -> Any:
-        value, pullback = vjp(fun, *args)
+        value, pullback = vjp(fun, *args, rules=rules)
         check_scalar(value)
         check_result("hvp", value, holomorphic=False)
         pairs = zip(jax.tree.leaves(pullback(one(value))), jax.tree.leaves(tangents), strict=True)
         products = [jnp.sum(g * v).real for g, v in pairs if g.dtype != ct.float0]
         return sum(products[1:], products[0]).astype(jax.typeof(value).dtype)
 
-    return grad(slope, argnums)(*primals)
+    return grad(slope, argnums, rules=rules)(*primals)
 
 
 NOT_LINEAR = message(

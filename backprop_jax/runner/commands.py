@@ -14,11 +14,9 @@ from backprop_jax.errors import ConfigError
 from backprop_jax.runner import comparing
 from backprop_jax.runner.compose import BASE, read
 from backprop_jax.runner.document import given
-from backprop_jax.runner.kinds import kind_of
-from backprop_jax.runner.optimizers import any_optimizer
-from backprop_jax.runner.plan import AnyKeys, default_of, explained, folders_around, make_plan
+from backprop_jax.runner.kinds import KINDS, Kind, kind_of
+from backprop_jax.runner.plan import default_of, explained, folders_around, make_plan
 from backprop_jax.runner.run import COMPLETED, WRONG
-from backprop_jax.runner.schema import Config
 from backprop_jax.runner.task import batches, make_task, take
 from backprop_jax.runner.training import start
 
@@ -124,22 +122,39 @@ def _or_reference(described: dict[str, Any]) -> dict[str, Any]:
 
 
 def schema() -> int:
-    """Prints the JSON schema of a configuration, for editors."""
-    sections: Any = Config
-    described = TypeAdapter(sections[AnyKeys, AnyKeys, any_optimizer()]).json_schema()
-    # The other sections are there for validation: `make_plan` adds those that are left out; these
-    # may also stand in a base file.
+    """Prints the JSON schema of a configuration of any kind, for editors.
+
+    The key that only one kind has tells which it is. A file with `base` alone may be of any.
+    """
+    described = {kind.name: _described(kind) for kind in KINDS}
+    shared = {name: one for each in described.values() for name, one in each.pop("$defs").items()}
+    parts = [{"$ref": f"#/$defs/{name}"} for name in described]
+    chosen: dict[str, Any] = {
+        "if": {"required": [BASE], "not": {"required": [KINDS[0].key]}},
+        "then": {"anyOf": parts},
+        "else": parts[0],
+    }
+    for kind, part in zip(KINDS[1:], parts[1:], strict=True):
+        chosen = {"if": {"required": [kind.key]}, "then": part, "else": chosen}
+    draft = "https://json-schema.org/draft/2020-12/schema"
+    print(json.dumps({"$schema": draft, **chosen, "$defs": {**shared, **described}}, indent=2))
+    return COMPLETED
+
+
+def _described(kind: Kind) -> dict[str, Any]:
+    """Returns the schema of one kind, every value of which may be a reference."""
+    described = TypeAdapter(kind.config()).json_schema()
+    described.setdefault("$defs", {})
+    # Other sections without a default are added where they are left out; and all may stand in a
+    # base file.
     del described["required"]
     described["if"] = {"not": {"required": [BASE]}}
-    described["then"] = {"required": ["experiment", "training"]}
-    sections = [described, *described["$defs"].values()]
-    for section in sections:
+    described["then"] = {"required": list(kind.needs)}
+    for section in [described, *described["$defs"].values()]:
         properties = section.get("properties", {})
         properties.update({key: _or_reference(one) for key, one in properties.items()})
     described["properties"][BASE] = {
         "description": "Files under this one, found from its folder. What it says itself, wins.",
         "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
     }
-    draft = "https://json-schema.org/draft/2020-12/schema"
-    print(json.dumps({"$schema": draft, **described}, indent=2))
-    return COMPLETED
+    return described

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (rows of a table stay rows)
 """The kinds of configurations, in one list: which key tells a kind, and what it is."""
 
 from collections.abc import Callable, Sequence
@@ -7,7 +8,10 @@ from typing import Any, NamedTuple
 from backprop_jax.errors import ConfigError
 from backprop_jax.runner import comparing, lesson, plan
 from backprop_jax.runner.compose import laid
+from backprop_jax.runner.optimizers import any_optimizer
+from backprop_jax.runner.plan import AnyKeys
 from backprop_jax.runner.run import run as train
+from backprop_jax.runner.schema import Config
 from backprop_jax.runner.show import show
 
 
@@ -18,20 +22,38 @@ class Kind(NamedTuple):
       key: the key that only this kind has; its value names a Python file.
       name: what it is called.
       plan: makes the plan of a file and overrides, checked, with `settings` and `document`.
+      config: makes the type of a file, for its JSON schema.
+      needs: the keys that have to be there.
       shows: whether a run makes a page with pictures at once; else it trains, and can go on.
     """
 
     key: str
     name: str
     plan: Callable[[Path, Sequence[str]], Any]
+    config: Callable[[], Any]
+    needs: tuple[str, ...]
     shows: bool
 
 
+def any_training() -> Any:
+    """Returns the type of a training's configuration, whatever its experiment takes."""
+    sections: Any = Config
+    return sections[AnyKeys, AnyKeys, any_optimizer()]
+
+
+def any_lesson() -> Any:
+    """Returns the type of a lesson's configuration, whatever its settings are."""
+    sections: Any = lesson.LessonConfig
+    return sections[AnyKeys]
+
+
+# fmt: off
 KINDS = (
-    Kind("experiment", "training", plan.make_plan, shows=False),
-    Kind("function", "comparison", comparing.make_comparison_plan, shows=True),
-    Kind("lesson", "lesson", lesson.make_lesson_plan, shows=True),
+    Kind("experiment", "training",   plan.make_plan,                 any_training,                 ("experiment", "training"), shows=False),
+    Kind("function",   "comparison", comparing.make_comparison_plan, lambda: comparing.Comparison, ("function", "args"),       shows=True),
+    Kind("lesson",     "lesson",     lesson.make_lesson_plan,        any_lesson,                   ("lesson",),                 shows=True),
 )
+# fmt: on
 """The first is what a file without any of the keys is taken for."""
 
 

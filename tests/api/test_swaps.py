@@ -79,9 +79,14 @@ def test_every_function_takes_the_option():
     np.testing.assert_array_equal(bp.value_and_grad(fun, **options)(X)[1], G)
     np.testing.assert_array_equal(bp.vjp(fun, X, **options)[1](jnp.float32(1))[0], G)
     np.testing.assert_array_equal(bp.jacrev(fun, **options)(X), G)
+    square = lambda x: fun(x) ** 2  # noqa: E731
+    slopes = [bp.jvp(fun, (X,), (X,), **options)[1], bp.jacfwd(fun, **options)(X) @ X]
+    products = [bp.hvp(square, (X,), (X,), **options)]
     with PASSES:
-        np.testing.assert_array_equal(bp.jacfwd(fun)(X), G)
-        np.testing.assert_array_equal(bp.hvp(lambda x: fun(x) ** 2, (X,), (X,)), 2 * G * (G @ X))
+        slopes += [bp.jvp(fun, (X,), (X,))[1], bp.jacfwd(fun)(X) @ X]
+        products += [bp.hvp(square, (X,), (X,))]
+    np.testing.assert_array_equal(slopes, G @ X)
+    np.testing.assert_array_equal(products, 2 * [2 * G * (G @ X)])
     np.testing.assert_array_equal(
         bp.hessian(lambda x: fun(x) ** 2, **options)(X), 2 * jnp.outer(G, G)
     )

@@ -11,6 +11,7 @@ import pytest
 from backprop_jax import cli as cli_module
 from backprop_jax.check.compare import compare
 from backprop_jax.runner import commands
+from backprop_jax.runner.kinds import KINDS
 from backprop_jax.runner.optimizers import OPTIMIZERS
 from backprop_jax.version import __version__
 
@@ -47,14 +48,16 @@ def test_overrides_may_stand_anywhere(cli, folder):
     assert all(text in config for text in ("seed: 1", "steps: 2", "size: 32", "degree: 2"))
 
 
-def test_schema_describes_every_key(cli):
+def test_schema_describes_every_key_of_every_kind(cli):
     schema = json.loads(cli("schema").out)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert set(schema["then"]["required"]) == {"experiment", "training"}
-    assert schema["if"] == {"not": {"required": ["base"]}}
-    assert schema["additionalProperties"] is False
-    sections = [schema, schema["$defs"]["Training"], schema["$defs"]["Gradient"]]
-    for section in sections:
+    for kind in KINDS:
+        described = schema["$defs"][kind.name]
+        assert described["then"]["required"][0] == kind.key
+        assert described["if"] == {"not": {"required": ["base"]}}
+        assert described["additionalProperties"] is False
+    names = [*(kind.name for kind in KINDS), "Training", "Gradient", "StepLengths"]
+    for section in (schema["$defs"][name] for name in names):
         assert all("description" in key or "$ref" in key for key in section["properties"].values())
     names = schema["$defs"]["optimizer"]["properties"]["name"]["enum"]
     assert set(names) == set(OPTIMIZERS)
