@@ -190,7 +190,7 @@ def train(
     if first >= task.steps:
         return
     engine = engine_of(gradient, tell)
-    every, layers = gradient.flow_every, _layers(task, state) if gradient.flow_every else None
+    every, layers = gradient.flow_every, layers_at(task, state) if gradient.flow_every else None
     # A step that is looked at is a program of its own, so that the others are what they were.
     steps = {"plain": make_step(engine, task.loss, plan.optimizer)} if every != 1 else {}
     if layers:
@@ -237,7 +237,7 @@ def train(
             raise Stopped(why)
 
 
-def _layers(task: Task, state: State) -> Layers:
+def layers_at(task: Task, state: State) -> Layers:
     """Returns the layers of the model."""
     batch = jax.eval_shape(take, task.train, np.arange(task.batch_size))
     return layers_of(task.loss, state.params, batch, state.key)

@@ -131,7 +131,7 @@ def named(path: Sequence[Any]) -> str:
         f"[{index}]" if (index := getattr(key, "idx", None)) is not None else f".{_word(key)}"
         for key in path
     )
-    return text.removeprefix(".")
+    return f"params{text}" if text.startswith("[") else text.removeprefix(".")
 
 
 def family(name: str) -> str:
