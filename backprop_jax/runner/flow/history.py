@@ -100,6 +100,10 @@ def gradient_flow(
       ...         x = jnp.tanh(x @ w)
       ...     return jnp.sum(x)
       >>> print(gradient_flow(loss, [0.1 * jnp.eye(4)] * 3, jnp.ones((8, 4))))
+      layer      gradient    weight  update  update/weight  dead
+      params[0]  3.17e-01  2.00e-01                           0%
+      params[1]  3.19e-01  2.00e-01                           0%
+      params[2]  3.19e-01  2.00e-01                           0%
     """
     layers = layers_of(loss, params, *args)
     slopes = gradient(loss)(params, *args)
