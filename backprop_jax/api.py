@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.ref as refs
 
 from backprop_jax.arguments import (
     Argnames,
@@ -19,13 +20,14 @@ from backprop_jax.arguments import (
     check_scalar,
     check_zero_times_inf,
     function_name,
+    is_reference,
 )
 from backprop_jax.checkpoints import Remat, rematerialized
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.reverse import Pullback
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.meshes import filled, of_cotangents
-from backprop_jax.pullbacks import VJP, flags
+from backprop_jax.pullbacks import VJP, flags, write_back
 from backprop_jax.swaps import Rules, held, reading_of
 from backprop_jax.taps.alarm import OnNonfinite, Question, check_on_nonfinite, watched
 from backprop_jax.taps.hooks import Hooks, hooked
@@ -184,7 +186,8 @@ def vjp(
 
     Args:
       fun: maps arrays and pytrees of them to the same.
-      *primals: where to evaluate it.
+      *primals: where to evaluate it. Mutable references among them get their cotangents in others,
+        handed over by `pullback.with_refs`.
       has_aux: `fun` returns a pair of its result and anything else, which is passed on.
       saveable_args: whether primals may be kept for the way back: a boolean for all, or a tree of
         them that is a prefix of `primals`. One that may not is to be put back, into `args_res` of
@@ -210,14 +213,18 @@ def vjp(
     """
     run = rematerialized(hooked(fun, hooks), remat)
     check_zero_times_inf(zero_times_inf)
-    leaves, tree = jax.tree.flatten(primals)
+    given, tree = jax.tree.flatten(primals)
+    places = [i for i, leaf in enumerate(given) if is_reference(leaf)]
+    leaves = [leaf[...] if i in places else leaf for i, leaf in enumerate(given)]
     for leaf in leaves:
         check_array(leaf)
     avals = [jax.typeof(leaf) for leaf in leaves]
     structure: list = []
 
     def flat(*operands: Any) -> list:
-        result = run(*jax.tree.unflatten(tree, operands))
+        held = {i: refs.new_ref(operands[i]) for i in places}
+        filled = [held.get(i, x) for i, x in enumerate(operands)]
+        result = run(*jax.tree.unflatten(tree, filled))
         aux = None
         if has_aux:
             result, aux = check_pair(result)
@@ -226,22 +233,23 @@ def vjp(
         for leaf in outs:
             check_array(leaf, "result")
         structure[:] = len(outs), result_tree, aux_tree
-        return outs + aux_leaves
+        return [*outs, *map(refs.freeze, held.values()), *aux_leaves]
 
     active = [ct.is_differentiable(aval) for aval in avals]
     with held(rules):
         values, pullback = sweep(flat, leaves, active, reading_of(zero_times_inf))
     count, result_tree, aux_tree = structure
-    pullback = Pullback(pullback.nodes, pullback.inputs, pullback.outputs[:count])
+    end = count + len(places)
+    write_back(places, given, leaves, values[count:end])
+    pullback = Pullback(pullback.nodes, pullback.inputs, pullback.outputs[:end])
     result_avals = tuple(jax.typeof(value) for value in values[:count])
     name, primals = function_name(fun), tuple(map(id, leaves))
-    pull = VJP(name, pullback, tree, tuple(avals), result_tree, result_avals, primals)
+    types = tree, tuple(avals), result_tree, result_avals
+    pull = VJP(name, pullback, *types, primals, references=tuple(places))
     if saveable_args is not True:
         pull.forget(flags(tree, saveable_args))
     result = jax.tree.unflatten(result_tree, values[:count])
-    return (
-        (result, pull, jax.tree.unflatten(aux_tree, values[count:])) if has_aux else (result, pull)
-    )
+    return (result, pull, jax.tree.unflatten(aux_tree, values[end:])) if has_aux else (result, pull)
 
 
 def one(value: Any) -> Any:

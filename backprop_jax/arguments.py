@@ -129,7 +129,7 @@ def check_callable(fun: Any) -> None:
 
 def check_array(leaf: Any, what: str = "Argument", name: str = "vjp") -> None:
     """Raises TypeError if a leaf is not an array or a number."""
-    if isinstance(leaf, refs.Ref | Tracer) and is_reference(jax.typeof(leaf)):
+    if is_reference(leaf):
         raise TypeError(
             f"{name} cannot differentiate with respect to a Ref. {what} is a mutable reference of "
             f"type {jax.typeof(leaf)}: its derivative would be one, too. Hand over its value, "
@@ -139,9 +139,9 @@ def check_array(leaf: Any, what: str = "Argument", name: str = "vjp") -> None:
         raise TypeError(f"{what} '{leaf}' of type {type(leaf)} is not a valid JAX type.")
 
 
-def is_reference(aval: Any) -> bool:
-    """Returns whether values of this type are mutable references."""
-    return isinstance(aval, refs.AbstractRef)
+def is_reference(x: Any) -> bool:
+    """Returns whether this is a mutable reference."""
+    return isinstance(x, refs.Ref | Tracer) and isinstance(jax.typeof(x), refs.AbstractRef)
 
 
 def check_argument(name: str, leaf: Any, holomorphic: bool, allow_int: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.ref as refs
-from jax.core import Tracer
+from jax import lax
 
 from backprop_jax.arguments import PyTree, is_reference
 from backprop_jax.engine import cotangents as ct
@@ -46,6 +46,8 @@ class VJP:
       primals: for every leaf of the primals its `id`, by which it is known among what is kept.
       opened: what was laid open.
       logging: whether it returns a pair, the second what rules of the user's have logged.
+      references: which leaves of the primals are mutable references. What they hold at the end is a
+        result, too, whose cotangent comes in the reference that gets theirs.
     """
 
     name: str
@@ -57,9 +59,16 @@ class VJP:
     primals: tuple[int, ...] = ()
     opened: "Opened | None" = None
     logging: bool = False
+    references: tuple[int, ...] = ()
 
     def __call__(self, cotangent: PyTree, *more: PyTree) -> tuple:
         """Returns a tuple with a cotangent for each of the primals."""
+        if self.references:
+            raise ValueError(
+                f"{self.names(self.references)} of {self.name} are mutable references, so their "
+                "cotangents are added to references, too: bind these by with_refs, as in "
+                "pullback.with_refs(reference)(cotangent), or jax.ad.DontWant() in their place."
+            )
         with collecting() as found:
             gradients = self.pull(self.whole(), cotangent, *more)
         gradients = jax.tree.unflatten(self.tree, gradients)
@@ -75,8 +84,19 @@ class VJP:
         """
         return dataclasses.replace(self, logging=True)
 
-    def pull(self, pullback: Pullback, cotangent: PyTree, *more: PyTree) -> list:
-        """Returns the cotangents of the leaves of the primals."""
+    def names(self, places: Sequence[int]) -> str:
+        """Returns what to call some of the leaves of the primals in a message."""
+        numbers = jax.tree.unflatten(self.tree, range(self.tree.num_leaves))
+        paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(numbers)]
+        return ", ".join(f"args{jax.tree_util.keystr(paths[i])}" for i in places)
+
+    def pull(
+        self, pullback: Pullback, cotangent: PyTree, *more: PyTree, last: Sequence = ()
+    ) -> list:
+        """Returns the cotangents of the leaves of the primals.
+
+        `last`: the cotangents of what references among them hold at the end.
+        """
         if more:
             raise TypeError(
                 f"The function returned by vjp applied to {self.name} was called with "
@@ -91,7 +111,7 @@ class VJP:
             )
         pairs = zip(leaves, self.result_avals, strict=True)
         cotangents = [check_cotangent(g, aval) for g, aval in pairs]
-        return ct.presented(pullback(cotangents), self.avals)
+        return ct.presented(pullback([*cotangents, *last]), self.avals)
 
     def whole(self) -> Pullback:
         """Returns the way back with all that it keeps."""
@@ -143,20 +163,27 @@ class VJP:
             )
         for reference, aval in zip(leaves, self.avals, strict=True):
             check_reference(reference, of_cotangents(aval))
+        values = [i for i in self.references if isinstance(leaves[i], jax.ad.GradValue)]
+        if values:
+            raise ValueError(
+                f"{self.names(values)} of {self.name} are mutable references, so their cotangents "
+                "can't be returned as a value: hand over references for them, or "
+                "jax.ad.DontWant()."
+            )
         return Into(self, leaves)
 
     def tree_flatten(self) -> tuple[list, tuple]:
         """Returns what is kept, and the rest."""
-        rest = (self.name, self.tree, self.avals, self.result_tree, self.result_avals)
-        return [self.pullback, self.opened], (*rest, self.logging)
+        types = self.tree, self.avals, self.result_tree, self.result_avals
+        return [self.pullback, self.opened], (self.name, types, self.logging, self.references)
 
     @classmethod
     def tree_unflatten(cls, rest: tuple, kept: Sequence) -> "VJP":
         """Returns the pullback that keeps these values; which of them are primals is not known."""
         pullback, opened = kept
-        *own, logging = rest
-        name, tree, avals, result_tree, result_avals = own
-        return cls(name, pullback, tree, avals, result_tree, result_avals, (), opened, logging)
+        name, types, logging, references = rest
+        more = {"opened": opened, "logging": logging, "references": references}
+        return cls(name, pullback, *types, **more)
 
 
 @jax.tree_util.register_pytree_node_class
@@ -262,16 +289,27 @@ class Into:
         """Returns a tuple with a cotangent for each of the primals, or what stands for it."""
         unwanted = [isinstance(w, jax.ad.DontWant) for w in self.wanted]
         pullback = narrowed(self.vjp.whole(), unwanted)
+        last = [None if unwanted[i] else self.wanted[i][...] for i in self.vjp.references]
         with collecting() as found:
-            gradients = self.vjp.pull(pullback, cotangent, *more)
+            gradients = self.vjp.pull(pullback, cotangent, *more, last=last)
+        for i, g in zip(self.vjp.references, last, strict=True):  # which is in the sum already
+            if g is not None:
+                self.wanted[i][...] = lax.full_like(g, 0)
         pairs = zip(gradients, self.wanted, strict=True)
         given = jax.tree.unflatten(self.vjp.tree, [handed_over(g, w) for g, w in pairs])
         return (given, found) if self.vjp.logging else given
 
 
+def write_back(places: Sequence[int], given: list, before: list, after: Sequence) -> None:
+    """Puts into references what they hold at the end, where that is something new."""
+    for i, value in zip(places, after, strict=True):
+        if value is not before[i]:
+            given[i][...] = value
+
+
 def check_reference(reference: Any, aval: Any) -> None:
     """Raises ValueError if a reference cannot take cotangents of this type."""
-    if not isinstance(reference, refs.Ref | Tracer) or not is_reference(jax.typeof(reference)):
+    if not is_reference(reference):
         return
     held = jax.typeof(reference).inner_aval
     if (held.shape, held.dtype) != (aval.shape, aval.dtype):
@@ -301,7 +339,7 @@ def handed_over(g: Any, wanted: Any) -> Any:
         return g
     if isinstance(wanted, jax.ad.DontWant):
         return jax.ad.DidntWant()
-    if isinstance(wanted, refs.Ref | Tracer) and is_reference(jax.typeof(wanted)):
+    if is_reference(wanted):
         reference: Any = wanted
         refs.addupdate(reference, (), g)
         return jax.ad.GradRef()

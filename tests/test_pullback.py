@@ -164,3 +164,31 @@ def test_a_compiled_function_may_differentiate_at_a_number_of_its_own(x):
     cube = lambda x: jnp.sum(x**3)  # noqa: E731
     np.testing.assert_array_equal(jax.jit(lambda: bp.grad(cube)(x))(), 3 * np.square(x))
     np.testing.assert_array_equal(jax.jit(lambda: bp.vjp(cube, x)[1](1.0)[0])(), 3 * np.square(x))
+
+
+def through_a_reference(ref: Any, x: Any) -> Any:
+    y = ref[0] * x
+    ref[0] = 3 * x * ref[1]
+    ref[1] += x
+    return jnp.sin(ref[0]) * y
+
+
+def test_a_reference_as_a_primal_gets_its_cotangents_in_another():
+    """What that one holds before is the cotangent of what the first holds afterwards."""
+    outcomes = []
+    for module in (bp, jax):
+        ref, g = jax.new_ref(jnp.array([1.0, 2.0])), jax.new_ref(jnp.array([5.0, -1.0]))
+        y, pull = module.vjp(through_a_reference, ref, 0.7)
+        _, g_x = pull.with_refs(g, jax.ad.GradValue())(2.0)
+        outcomes.append((y, ref[...], g_x, g[...]))
+    chex.assert_trees_all_close(*outcomes, rtol=1e-6)
+
+
+def test_the_cotangent_of_a_reference_is_no_value():
+    _, pull = bp.vjp(through_a_reference, jax.new_ref(X), 0.7)
+    with pytest.raises(ValueError, match=r"args\[0\] of through_a_ref.* bind these by with_refs"):
+        pull(1.0)
+    with pytest.raises(ValueError, match="can't be returned as a value"):
+        pull.with_refs(jax.ad.GradValue(), jax.ad.GradValue())
+    unwanted, _ = pull.with_refs(jax.ad.DontWant(), jax.ad.GradValue())(1.0)
+    assert isinstance(unwanted, jax.ad.DidntWant)
