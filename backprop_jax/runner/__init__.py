@@ -10,6 +10,7 @@ training      the compiled step and its loop, with an engine from gradients
 folder        what is written; display and curves show it
 snapshots     one checkpoint as one file; keeper says when, and which ones stay
 resume        going on with a run; stopping: being asked to end one
+results       what an experiment shows when training is over
 run           one run from the file to the folder
 sweep         many runs of one configuration
 lesson        what a lesson is; comparing: what a comparison is; promises: what they must find

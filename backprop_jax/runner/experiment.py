@@ -25,11 +25,13 @@ A function asks for what it needs by the names of its parameters, and gets only 
     init      key, model, batch (the first one, for its shapes)
     loss      params, batch, key, model
     metrics   params, batch, model, train (the whole training part); `batch` is the whole test part
+    results   params, model, key, train, test; optional, called once, when the last step is done: it
+              returns texts and figures of matplotlib by the names of the files they are written to
 
 `MODELS`, if there is one, maps a name to a function or class whose parameters are the keys of the
 YAML section `model`; what it returns is what the others get as `model`. Type annotations are
 checked (`Literal`, `int | None`, tuples, `Annotated[float, annotated_types.Gt(0)]`) before anything
-is run. Functions are called under `jax.jit`, except `data` and `init`.
+is run. Functions are called under `jax.jit`, except `data`, `init` and `results`.
 '''
 
 import importlib
@@ -53,6 +55,7 @@ MAY_ASK = {
     "init": ("key", "model", "batch"),
     "loss": ("params", "batch", "key", "model"),
     "metrics": ("params", "batch", "model", "train"),
+    "results": ("params", "model", "key", "train", "test"),
 }
 """What each function may ask for by the name of a parameter."""
 
@@ -65,7 +68,7 @@ class Experiment:
 
     Attributes:
       name: the file, as in the configuration.
-      functions: `data`, `init`, `loss` and `metrics`, as written.
+      functions: those of `MAY_ASK` that the file has, as written.
       models: the file's MODELS.
     """
 

@@ -25,7 +25,10 @@ class Keeper:
 
     Attributes:
       facts: what each checkpoint says besides its arrays.
+      latest: the progress that was saved last, whether or not a checkpoint was to be written.
     """
+
+    latest: Progress | None = None
 
     def __init__(self, folder: Path, config: Checkpoint, lines: Lines, facts: Facts) -> None:
         self.facts = facts
@@ -45,6 +48,7 @@ class Keeper:
 
     def save(self, progress: Progress) -> None:
         """Writes a checkpoint, and only then removes the ones that are too many."""
+        self.latest = progress
         if self._config.keep:
             self._write(f"step-{int(progress.state.step):08d}.npz", progress)
             for path in checkpoints(self._folder.parent)[: -self._config.keep]:

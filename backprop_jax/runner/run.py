@@ -24,6 +24,7 @@ from backprop_jax.runner.keeper import Keeper, first_facts, newest
 from backprop_jax.runner.pages import QUESTION, head
 from backprop_jax.runner.plan import Plan, make_plan
 from backprop_jax.runner.report.page import run_page
+from backprop_jax.runner.results import write_results
 from backprop_jax.runner.resume import changes, folder_of, refuse
 from backprop_jax.runner.snapshots import DoesNotFit, Facts, fingerprint
 from backprop_jax.runner.stopping import stop_when_asked
@@ -145,6 +146,7 @@ def _train(
 
             keep = Keeper(folder, plan.config.checkpoint, lines, facts)
             train(plan, task, begun, record, keep, stop, functools.partial(_explain, folder))
+            write_results(plan, task, (keep.latest or begun).state.params, folder)
         status = "completed"
     except NonFiniteLoss as error:
         status, why = "nonfinite", str(error)

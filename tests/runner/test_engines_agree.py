@@ -16,7 +16,14 @@ NAMES = [
     "diabetes_linear",
     pytest.param("digits_conv", marks=pytest.mark.slow),
     pytest.param("digits_transformer", marks=pytest.mark.slow),
+    pytest.param("fashion_autoencoder", marks=pytest.mark.slow),
     pytest.param("fashion_resnet", marks=pytest.mark.slow),
+    pytest.param("hares_ode", marks=pytest.mark.slow),
+    pytest.param("mnist_vae", marks=pytest.mark.slow),
+    pytest.param("shakespeare_lstm", marks=pytest.mark.slow),
+    pytest.param("shakespeare_transformer", marks=pytest.mark.slow),
+    pytest.param("sunspots_gru", marks=pytest.mark.slow),
+    pytest.param("visits_mlp", marks=pytest.mark.slow),
 ]
 
 

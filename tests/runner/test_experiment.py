@@ -143,3 +143,34 @@ def test_a_loss_asks_for_what_it_needs(cli, folder):
     (folder / "mine.py").write_text(asks)
     (folder / "mine.yaml").write_text(f"experiment: mine.py\n{RECIPE}")
     assert cli("run", "mine.yaml", "--out", "out").code == 0
+
+
+RESULTS = """
+def results(params, test):
+    return {"said.txt": f"{params['w'].shape} {test.shape}", "drawn.png": Figure()}
+"""
+
+
+def test_results_are_written_when_training_is_over(cli, folder):
+    figure = "from matplotlib.figure import Figure"
+    (folder / "mine.py").write_text(figure + MINIMAL + RESULTS)
+    (folder / "mine.yaml").write_text(f"experiment: mine.py\n{RECIPE}")
+    assert cli("run", "mine.yaml", "--out", "out").code == 0
+    assert (folder / "out/said.txt").read_text() == "(2,) (4, 2)"
+    assert (folder / "out/drawn.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ("'text'", "must return a dict of files"),
+        ("{'../a.txt': ''}", "by names of files, not '../a.txt': str"),
+        ("{'a.txt': 3}", "by names of files, not 'a.txt': int"),
+    ],
+)
+def test_results_that_are_no_files_are_an_error(cli, folder, returned, said):
+    (folder / "mine.py").write_text(f"{MINIMAL}\ndef results():\n    return {returned}\n")
+    (folder / "mine.yaml").write_text(f"experiment: mine.py\n{RECIPE}")
+    result = cli("run", "mine.yaml", "--out", "out")
+    assert (result.code, result.err[: len("results() in mine.py ")]) == (2, "results() in mine.py ")
+    assert said in result.err
