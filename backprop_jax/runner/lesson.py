@@ -36,8 +36,10 @@ A file promises of its own settings: with others from the command line, only wha
 `expected` is checked.
 
 The parameters of `lesson` are the keys of the section `settings`, checked by their annotations
-before anything is run, as those of an experiment are. A lesson has no other input, draws all chance
-from a seed among its settings, and writes nothing: `backprop-jax run` does, into a folder.
+before anything is run, as those of an experiment are; for settings that do not go together it
+raises a `ConfigError`, and the user is told where they stand. A lesson has no other input, draws
+all chance from a seed among its settings, and writes nothing: `backprop-jax run` does, into a
+folder.
 '''
 
 from collections.abc import Callable, Mapping, Sequence
@@ -150,10 +152,14 @@ class LessonPlan:
         """Returns the lesson, run in its precision.
 
         Raises:
-          ConfigError: the function returns something else. What it raises itself passes through.
+          ConfigError: the settings do not go together, or the function returns something else. What
+            else it raises passes through.
         """
-        with jax.enable_x64(self.config.precision == "float64"):
-            found = self.function(**arguments(self.config.settings))
+        try:
+            with jax.enable_x64(self.config.precision == "float64"):
+                found = self.function(**arguments(self.config.settings))
+        except ConfigError as error:
+            raise ConfigError(str(self.document.at_key(("settings",), str(error)))) from error
         if not isinstance(found, Lesson):
             kind = type(found).__name__
             raise ConfigError(f"{FUNCTION}() in {self.name} returns {kind}, not a Lesson")

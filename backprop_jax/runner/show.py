@@ -15,7 +15,7 @@ from backprop_jax.runner.environment import environment
 from backprop_jax.runner.lesson import Lesson, content
 from backprop_jax.runner.pages import QUESTION, check_pictures, head, page, without
 from backprop_jax.runner.promises import Promises, broken, inline
-from backprop_jax.runner.run import CODES, WRONG
+from backprop_jax.runner.run import CODES, INTERRUPTED, WRONG
 
 PAGE = "page.md"
 
@@ -61,14 +61,19 @@ def show(plan: Planned, path: Path, overrides: Sequence[str], out: Path | None) 
       out: the folder for the results, new or empty. Default: a new one in runs/.
 
     Returns:
-      0 when completed, 1 when something was wrong or a promise is not kept.
+      0 when completed, 1 when something was wrong or a promise is not kept, 130 when interrupted
+      from the keyboard.
 
     Raises:
       ConfigError: the configuration or the lesson's file is wrong; nothing was written.
     """
     run_folder.refuse_used(out)
     began = time.perf_counter()
-    lesson = plan.made()
+    try:
+        lesson = plan.made()
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written")
+        return INTERRUPTED
     numbers = {key: _plain(value) for key, value in lesson.numbers.items()}
     check_pictures(lesson, plan.name)
     wrong = [*filter(None, [lesson.wrong]), *broken(plan.expected, numbers, plan.document)]

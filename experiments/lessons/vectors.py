@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import backprop_jax as bp
+from backprop_jax.errors import ConfigError
 from backprop_jax.runner.lesson import Lesson
 from experiments.lessons import style
 
@@ -62,6 +63,8 @@ def lesson(x: Numbers = (1.0, 2.0, 3.0, 4.0), y: Numbers = (5.0, 6.0, 7.0, 8.0))
       x: a vector.
       y: another one, as long.
     """
+    if len(x) != len(y):
+        raise ConfigError(f"x has {len(x)} elements and y {len(y)}; they are added up")
     at = jnp.asarray(x), jnp.asarray(y)
     z, pullback = bp.vjp(f, *at)
     cotangent = jnp.ones_like(z)

@@ -14,10 +14,13 @@ import jax.numpy as jnp
 from annotated_types import Gt
 
 import backprop_jax as bp
+from backprop_jax.errors import ConfigError
 from backprop_jax.runner.lesson import Lesson
 
 
 def lesson(at: float = 3.0, width: Annotated[float, Gt(0)] = 1.0, shown: str = "a.svg") -> Lesson:
+    if at == 7 * width:
+        raise ConfigError("at is beyond width")
     slope = bp.grad(lambda x: x**2)(at)
     numbers = {"slope": slope, "dtype": slope.dtype.name, "list": jnp.arange(2.0), "is": True}
     text = f"It is {slope:g}.\\n\\n![A](a.svg)"
@@ -90,6 +93,7 @@ MISTAKES = [
     ("slope: 4.0", "slope: {lest: 4}", "square.yaml:7:20: expected.slope.lest: unknown key; did you mean 'least'?"),
     ("slope: 4.0", "slope: {within: 4}", "square.yaml:7:12: expected.slope: say what is promised: value, least or most"),
     ("slope: 4.0", "slope: null", "square.yaml:7:19: expected.slope: expected a value, got null"),
+    ("at: 2", "at: 7", "square.yaml:5:1: settings: at is beyond width"),
     ("at: 2", "shown: b.svg", "squares.py shows a picture it does not have: a.svg; did you mean 'b.svg'?"),
 ]  # fmt: skip
 
