@@ -40,7 +40,7 @@ SECTIONS = {
         "six_ways",
         "by_hand",
     ],
-    "What gradients are good for": ["descent", "landscape", "lines", "curve_fit"],
+    "What gradients are good for": ["descent", "landscape", "lines", "curve_fit", "vanishing"],
 }
 """What is shown, by the names of the configurations, in the order of the page."""
 

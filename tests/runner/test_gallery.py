@@ -26,6 +26,8 @@ class Row(NamedTuple):
 NOTHING = "expected=null"
 """The promises of the file are those of its full form."""
 
+SHORT = ("settings.steps=3", NOTHING)
+
 LESSONS = [
     Row("tangent", {"value": 2.5**2 + 4 * 2.5 + 4, "gradient": 2 * 2.5 + 4}),
     Row("partials", {"value": 4.0, "gradient": [-3.0, 2.0, 1.0], "differences": [-3.0, 2.0, 1.0]}),
@@ -57,6 +59,14 @@ LESSONS = [
         "by_hand",
         {f"hand_ours_{leaf}": Promise(most=1e-13) for leaf in ("w1", "b1", "w2", "b2")},
         ("settings.steps=40", NOTHING),
+    ),
+    Row(
+        "vanishing",
+        {
+            "relu_factor_at_1": Promise(value=0.5**0.5, within=0.03),
+            "relu_he": Promise(value=1.0, within=0.06),
+        },
+        ("settings.depths=[8]", "settings.activations=[relu]", "settings.depth=8", *SHORT),
     ),
     Row(
         "curve_fit",
