@@ -1,4 +1,4 @@
-"""The command line: `backprop-jax run | sweep | compare | list | schema`.
+"""The command line: `backprop-jax run | sweep | compare | explain | list | schema`.
 
 Exit codes: 0 all is well; 1 the loss was not finite, or gradients disagree; 2 the command or the
 configuration is wrong; 130 interrupted from the keyboard, 143 terminated, in both cases with the
@@ -19,11 +19,11 @@ OPTIONAL = ("matplotlib", "optax", "pydantic", "rich", "sklearn", "yaml")
 """Packages of the extra `run`; everything else must be there."""
 
 try:
-    from backprop_jax.runner import commands, kinds, listing, sweep
+    from backprop_jax.runner import commands, explaining, kinds, listing, sweep
 except ModuleNotFoundError as error:
     if str(error.name).partition(".")[0] not in OPTIONAL:
         raise
-    commands = kinds = listing = sweep = None
+    commands = explaining = kinds = listing = sweep = None
 
 WRONG, BAD = 1, 2
 
@@ -35,6 +35,7 @@ COMMANDS = {
     "run": "do what CONFIG.yaml says: train, compare, or show a lesson; into a folder of its own",
     "sweep": "run every combination of some values, as in seed=0..4 model.dropout=0.1,0.2",
     "compare": "compare the gradient of a function, or of an experiment's loss, with others of it",
+    "explain": "write the backward pass of a function, or of a step of an experiment, as a page",
     "list": "list the configurations in a folder: what each is, how long it takes, what it answers",
     "schema": "print the JSON schema of a configuration, for editors",
 }
@@ -48,6 +49,14 @@ COMPARE: dict[str, tuple[Any, str, str]] = {
     "markdown": (Path, "FILE", "write the table there"),
 }
 """The options of `compare`: type, how the value is called, and what it is."""
+
+EXPLAIN: dict[str, tuple[Any, str, str]] = {
+    **{name: COMPARE[name] for name in ("args", "dtype")},
+    "output": (Path, "FILE", "to write to: .html, the default, .svg, .png, .dot or .txt"),
+}
+"""Those of `explain`."""
+
+OPTIONS = {"compare": COMPARE, "explain": EXPLAIN}
 
 TARGET = "CONFIG.yaml, or the function: package.module:name or file.py:name"
 
@@ -76,7 +85,7 @@ ALONE = {"--resume": "--resume=", "--vectorised": f"--vectorised={AT_ONCE}"}
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     given = _arguments(argv)
-    if commands is None or kinds is None or listing is None or sweep is None:
+    if not (commands and explaining and kinds and listing and sweep):
         print("backprop-jax needs more packages: pip install 'backprop-jax[run]'", file=sys.stderr)
         return BAD
     try:
@@ -91,6 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "compare":
                 options = {key: getattr(given, key) for key in COMPARE}
                 return commands.compare(given.target, given.overrides, commands.Asked(**options))
+            case "explain":
+                options = {key: getattr(given, key) for key in EXPLAIN}
+                return explaining.write_explained(given.target, given.overrides, **options)
             case "list":
                 return listing.print_list(given.folder)
             case _:
@@ -114,9 +126,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
             command.add_argument("folder", nargs="?", type=Path, default=CONFIGS, help=FOLDER)
         if name in BARE:
             continue
-        if name == "compare":
+        if name in OPTIONS:
             command.add_argument("target", metavar="TARGET", help=TARGET)
-            for option, (kind, called, text) in COMPARE.items():
+            for option, (kind, called, text) in OPTIONS[name].items():
                 command.add_argument(f"--{option}", type=kind, metavar=called, help=text)
         else:
             command.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the run to do")

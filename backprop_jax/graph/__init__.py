@@ -6,7 +6,7 @@ explain            the backward pass as an object
 building           from a recording to values and operations, with names, formulas and factors
 summaries          what is told of an array
 chain              as text: the chain rule, factor by factor
-tree               what the steps belong to, folds within folds
+tree, opening      what the steps belong to, folds within folds; which are open at first
 picture, folded    the picture as data, in full and folded
 dot, drawing       that for Graphviz, and drawn by it
 page, assets       that as a page of HTML, laid out by dagre, a JavaScript library that is in assets

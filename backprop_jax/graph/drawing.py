@@ -1,6 +1,7 @@
 """Pictures, laid out by Graphviz, which the wheel of pygraphviz brings along."""
 
 import importlib
+from typing import Any
 
 from backprop_jax.errors import message
 
@@ -15,8 +16,17 @@ def draw(text: str, form: str) -> bytes:
     Raises:
       ImportError: pygraphviz is not installed.
     """
+    return graphviz().AGraph(string=text).draw(format=form, prog="dot")
+
+
+def graphviz() -> Any:
+    """Returns pygraphviz.
+
+    Raises:
+      ImportError: it is not installed.
+    """
     try:
-        pygraphviz = importlib.import_module("pygraphviz")
+        return importlib.import_module("pygraphviz")
     except ImportError:
         raise ImportError(
             message(
@@ -24,4 +34,3 @@ def draw(text: str, form: str) -> bytes:
                 to_go_on="pip install 'backprop-jax[graph]', or save as .txt, .dot or .html.",
             )
         ) from None
-    return pygraphviz.AGraph(string=text).draw(format=form, prog="dot")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from backprop_jax.arguments import check_scalar, function_name
-from backprop_jax.check.paths import flatten, operand_names
+from backprop_jax.check.paths import operand_names, paths_of
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.graph import chain, dot, drawing, page, tree
 from backprop_jax.graph.building import Builder
@@ -160,7 +160,7 @@ def explain(
     operands = [args[i] for i in places]
     leaves, tree = jax.tree.flatten(tuple(operands))
     check_concrete(leaves)
-    names = list(flatten(tuple(operands), [known[i] for i in places])[0])
+    names = paths_of(tuple(operands), [known[i] for i in places])
 
     def flat(*leaves: Any) -> list:
         filled = dict(zip(places, jax.tree.unflatten(tree, leaves), strict=True))
@@ -182,7 +182,7 @@ def constants_of(args: Sequence, known: Sequence[str], chosen: set[int]) -> dict
     """Returns the names of arrays that are not differentiated, by their identity."""
     others = [i for i in range(len(args)) if i not in chosen]
     tree = tuple(args[i] for i in others)
-    names = flatten(tree, [known[i] for i in others])[0] if others else {}
+    names = paths_of(tree, [known[i] for i in others])
     return {id(x): n for x, n in zip(jax.tree.leaves(tree), names, strict=True) if is_array(x)}
 
 

@@ -1,10 +1,11 @@
 """The picture of a larger program: what belongs together in one box, to be unfolded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from backprop_jax.graph.opening import opened
 from backprop_jax.graph.picture import (
     Edge,
     Node,
@@ -21,16 +22,16 @@ from backprop_jax.graph.picture import (
     whole,
 )
 from backprop_jax.graph.summaries import summary
-from backprop_jax.graph.tree import Fold, Row, opened
+from backprop_jax.graph.tree import Fold, Row, variables_in
 from backprop_jax.graph.values import Operation, Share, Variable
 
-#: Boxes at most at first; steps up to which a program is drawn in full.
-BOXES, WHOLE = 24, 30
+#: Boxes at first, if some are left out; steps up to which every one is seen.
+BOXES, WHOLE = 20, 30
 
 
 def picture(explanation: Any) -> Picture:
     """Returns the picture of an explanation."""
-    if len(explanation.operations) <= WHOLE:
+    if len(explanation.operations) <= WHOLE and explanation.is_scalar:
         return whole(explanation)
     return Folded(explanation).picture()
 
@@ -40,7 +41,7 @@ class Folded:
 
     def __init__(self, explanation: Any) -> None:
         self.root: Fold = explanation.tree
-        self.opened = opened(self.root, BOXES)
+        self.opened = opened(self.root, BOXES, WHOLE)
         self.nodes: list[Node] = []
         self.home: dict[int, tuple[str, int]] = {}  # of a variable: its box and its value's number
         self.above: dict[str, list[str]] = {"": []}
@@ -80,7 +81,7 @@ class Folded:
         node = Node(f"g{len(self.nodes)}", parent, "fold", fold.title, [])
         node.opened = id(fold) in self.opened
         operations = [o for row in fold.rows() for o in row.operations]
-        operands = [v for v in operands_in(fold)]
+        operands = variables_in(fold)
         gradient = norm(v.cotangent for v in operands if v.cotangent is not None)
         if fold.kind == "operands":
             node.kind, node.grad = "operands", gradient
@@ -154,15 +155,6 @@ def numbered(children: Sequence) -> list[str]:
         else ""
         for i, title in enumerate(titles)
     ]
-
-
-def operands_in(fold: Fold) -> Iterator[Variable]:
-    """Yields the operands in a fold and those within."""
-    for child in fold.children:
-        if type(child) is Variable:
-            yield child
-        elif type(child) is Fold:
-            yield from operands_in(child)
 
 
 def flow(operations: Sequence[Operation]) -> tuple[float, float]:

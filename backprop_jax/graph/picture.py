@@ -15,7 +15,23 @@ from backprop_jax.graph.expressions import number
 from backprop_jax.graph.summaries import Summary, shown, summary
 from backprop_jax.graph.values import Operation, Share, Variable
 
-SIGNS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "−", "dot_general": "dot"}
+#: What stands for a primitive, in the place of its name; and those whose constants are shown.
+SIGNS = {
+    "add": "+",
+    "sub": "−",
+    "mul": "×",
+    "div": "÷",
+    "neg": "−",
+    "dot_general": "dot",
+    "reduce_sum": "sum",
+    "reduce_max": "max",
+    "reduce_min": "min",
+    "broadcast_in_dim": "broadcast",
+    "select_n": "where",
+    "dynamic_slice": "slice",
+    "convert_element_type": "cast",
+}
+WITH_CONSTANTS = ("add", "sub", "mul", "div", "max", "min", "pow", "atan2", "rem")
 
 
 @dataclasses.dataclass(eq=False)
@@ -198,7 +214,7 @@ def sign(operation: Operation) -> str:
         for x in operation.operands
         if type(x) is not Variable and not getattr(x, "shape", ()) and is_plain(x)
     ]
-    if operation.name not in (*SIGNS, "max", "min", "pow", "atan2", "rem"):
+    if operation.name not in WITH_CONSTANTS:
         constants = []
     label = SIGNS.get(operation.name, operation.name)
     if operation.name == "integer_pow":

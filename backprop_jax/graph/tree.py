@@ -22,9 +22,6 @@ FEW, MANY = 6, 36
 #: Which of two names of the same steps is the better one: the first of these kinds.
 KINDS = ("loop", "name", "call", "cond", "jit", "line", "part", "slices", "operands")
 
-#: Those that are not open at first.
-SHUT = ("line", "part", "slices", "operands")
-
 
 @dataclasses.dataclass(eq=False)
 class Row:
@@ -245,7 +242,7 @@ def listed(numbers: Sequence[int]) -> str:
 
 def simplified(child: Any) -> list:
     """Returns what stands in the place of a child: nothing is folded that is one thing."""
-    if type(child) is not Fold:
+    if type(child) is not Fold or child.kind == "slices":
         return [child]
     child.children = by_line([each for inner in child.children for each in simplified(inner)])
     slices = [c for c in child.children if type(c) is Fold and c.kind == "slices"]
@@ -256,7 +253,7 @@ def simplified(child: Any) -> list:
     if type(only) is not Fold or only.kind == "line":
         return [only] if child.kind != "loop" else [child]
     better, other = sorted((child, only), key=lambda each: KINDS.index(each.kind))
-    if better.kind == "loop" and other.kind != "part":
+    if better is child and child.kind == "loop" and other.kind != "part":
         better.title = other.title
     about = dict.fromkeys(filter(None, (better.about, other.about)))
     inner = [*slices, *only.children]
@@ -327,9 +324,17 @@ def placed(root: Fold, operands: Sequence[Variable]) -> None:
         if len(together) > 1:
             title = common([v.name for v in together], argument)
             found = [Fold("operands", title, found, f"{len(together)} arrays")]
-            if home.kind == "slices":
-                home.title = f"the trip's part of {title}"
         home.children[:0] = found
+        if home.kind == "slices":
+            taken = [v.name for c in home.children for v in variables_in(c)]
+            home.title = f"the trip's part of {common(taken, argument)}"
+
+
+def variables_in(child: Any) -> list[Variable]:
+    """Returns the operands that a child is, or holds."""
+    if type(child) is Fold:
+        return [v for inner in child.children for v in variables_in(inner)]
+    return [child] if type(child) is Variable else []
 
 
 def common(names: Sequence[str], otherwise: str) -> str:
@@ -339,29 +344,9 @@ def common(names: Sequence[str], otherwise: str) -> str:
         (i for i, c in enumerate(first) if any(n[i : i + 1] != c for n in names)), len(first)
     )
     cut = first[:same].rpartition("]")
-    return "".join(cut[:2]) or otherwise
-
-
-def opened(root: Fold, most: int) -> set[int]:
-    """Returns the folds, by identity, open at first: as many levels as leave no more boxes."""
-    open_now, level = {id(root)}, folds_in(root.children)
-    while level:
-        wider = open_now | {id(each) for each in level if each.kind not in SHUT}
-        if boxes(root, wider) > most:
-            break
-        open_now = wider
-        level = [c for each in level if each.kind not in SHUT for c in folds_in(each.children)]
-    return open_now
+    return first if len(names) == 1 else "".join(cut[:2]) or otherwise
 
 
 def folds_in(children: Sequence) -> list[Fold]:
     """Returns the folds among children."""
     return [child for child in children if type(child) is Fold]
-
-
-def boxes(fold: Fold, open_now: set[int]) -> int:
-    """Returns how many boxes are drawn of a fold."""
-    if id(fold) not in open_now:
-        return 1
-    inner = (boxes(c, open_now) if type(c) is Fold else 1 for c in fold.children)
-    return sum(inner)

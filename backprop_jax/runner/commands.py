@@ -14,11 +14,10 @@ from backprop_jax.errors import ConfigError
 from backprop_jax.runner import comparing
 from backprop_jax.runner.compose import BASE, read
 from backprop_jax.runner.document import given
+from backprop_jax.runner.explaining import first_step
 from backprop_jax.runner.kinds import KINDS, Kind, kind_of
 from backprop_jax.runner.plan import default_of, explained, folders_around, make_plan
 from backprop_jax.runner.run import COMPLETED, WRONG
-from backprop_jax.runner.task import batches, make_task, take
-from backprop_jax.runner.training import start
 
 REFERENCE_PATTERN = r"\$\{.*\}"
 """What a text with a reference looks like, for editors."""
@@ -95,10 +94,7 @@ def _of_experiment(path: Path, overrides: Sequence[str], asked: Asked) -> Report
     if asked.witnesses is not None:
         options["witnesses"] = comparing.witnesses_of(asked.witnesses, _no_function)
     with jax.enable_x64(plan.config.precision == "float64"):
-        task = make_task(plan)
-        state = start(plan, task)
-        rows = next(batches(plan.config.seed, task.size, task.batch_size))
-        batch = take(task.train, rows)
+        task, state, batch = first_step(plan)
         return gradients_compared(task.loss, state.params, batch, state.key, **options)
 
 

@@ -47,7 +47,7 @@ from backprop_jax.runner.steps import draw_steps
 PACKAGE = str(Path(__file__).parent.parent)
 DRAWN = re.compile(r"normal\[([\d, ]*)\]")
 
-Wide = ("float64", "complex128")
+WIDE = ("float64", "complex128")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -217,26 +217,27 @@ def compared(config: Comparison, folders: Sequence[Path]) -> Compared:
       ConfigError: the function cannot be called as the configuration says.
     """
     try:
-        with jax.enable_x64(config.dtype in Wide):
-            prepared = _prepare(config, folders)
+        with jax.enable_x64(config.dtype in WIDE):
+            ready = prepared(config, folders)
             report = compare(
-                prepared.fun,
-                *prepared.args,
-                argnums=prepared.argnums,
-                gradient=prepared.gradient,
-                holomorphic=config.dtype.startswith("complex") and _is_complex(prepared),
-                witnesses=prepared.witnesses,
+                ready.fun,
+                *ready.args,
+                argnums=ready.argnums,
+                gradient=ready.gradient,
+                holomorphic=config.dtype.startswith("complex") and _is_complex(ready),
+                witnesses=ready.witnesses,
                 order=config.order,
                 rtol=config.rtol,
             )
-            text, picture = f"{_headline(prepared)}\n{report}", None
+            text, picture = f"{_headline(ready)}\n{report}", None
             if config.steps:
-                table, picture = _steps(prepared, config.steps)
+                table, picture = _steps(ready, config.steps)
                 text += f"\n\n{table}"
     except ConfigError:
         raise
     except Exception as error:  # Whatever the user's file, function or witness raises.
-        raise ConfigError(_told(config.function, error)) from error
+        hint = "a function to compare takes arrays and returns one number."
+        raise ConfigError(told(config.function, error, "compared", hint)) from error
     return Compared(report, text, picture)
 
 
@@ -257,8 +258,12 @@ def witnesses_of(words: Sequence[str], load: Callable[[str], Any]) -> dict[str, 
         raise ConfigError(str(error)) from None
 
 
-def _prepare(config: Comparison, folders: Sequence[Path]) -> Prepared:
-    """Returns functions and operands, in the precision of the current context."""
+def prepared(config: Comparison, folders: Sequence[Path]) -> Prepared:
+    """Returns functions and operands, in the precision of the current context.
+
+    Raises:
+      ConfigError: there is no such function, or it cannot take these operands.
+    """
     own = config.function.rpartition(":")[0]
 
     def load(name: str) -> Any:
@@ -333,7 +338,7 @@ def _steps(prepared: Prepared, lengths: StepLengths) -> tuple[str, Figure | None
     return f"slope by one step of length h, exact {coarse.exact:.15g}\n{coarse}", picture
 
 
-def _told(function: str, error: Exception) -> str:
+def told(function: str, error: Exception, what: str, to_go_on: str) -> str:
     """Returns what a user's function raised, in four lines at most."""
     first = (str(error).splitlines() or [""])[0]
     frames = traceback.extract_tb(error.__traceback__)
@@ -345,7 +350,7 @@ def _told(function: str, error: Exception) -> str:
     file = own[-1].filename.removeprefix(os.getcwd() + os.sep) if own else ""
     place = f"{file}:{own[-1].lineno} ({own[-1].name})" if own else ""
     return message(
-        f"{function} cannot be compared: {type(error).__name__}: {first}",
+        f"{function} cannot be {what}: {type(error).__name__}: {first}",
         written_at=place,
-        to_go_on="a function to compare takes arrays and returns one number.",
+        to_go_on=to_go_on,
     )

@@ -1,0 +1,148 @@
+"""`backprop-jax explain`: the backward pass of a function, or of an experiment's first step."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from pydantic import TypeAdapter
+
+from backprop_jax.errors import CannotWrite, ConfigError
+from backprop_jax.graph import drawing
+from backprop_jax.graph.explain import FORMATS, Explanation, explain
+from backprop_jax.runner.comparing import WIDE, Comparison, prepared, told
+from backprop_jax.runner.compose import read
+from backprop_jax.runner.document import Document, given
+from backprop_jax.runner.explain import validated
+from backprop_jax.runner.kinds import kind_of
+from backprop_jax.runner.plan import Plan, default_of, folders_around, make_plan
+from backprop_jax.runner.task import Task, batches, make_task, take
+from backprop_jax.runner.training import State, start
+
+
+class FirstStep(NamedTuple):
+    """What the first step of training starts from."""
+
+    task: Task
+    state: State
+    batch: Any
+
+
+def first_step(plan: Plan) -> FirstStep:
+    """Returns an experiment before its first step, in the precision of the current context."""
+    task = make_task(plan)
+    state = start(plan, task)
+    rows = next(batches(plan.config.seed, task.size, task.batch_size))
+    return FirstStep(task, state, take(task.train, rows))
+
+
+def step_explained(plan: Plan) -> Explanation:
+    """Returns the backward pass of an experiment's loss, at the first step.
+
+    It is run step by step, all of it: one batch, at the parameters that training starts from.
+    """
+    with jax.enable_x64(plan.config.precision == "float64"):
+        task, state, batch = first_step(plan)
+
+        def loss(params: Any, batch: Any, key: Any) -> Any:
+            return task.loss(params, batch, key)
+
+        return explain(loss, state.params, batch, state.key, argnums=0)
+
+
+def function_explained(document: Document, folders: Sequence[Path]) -> Explanation:
+    """Returns the backward pass of the function that a comparison names, at its operands.
+
+    Args:
+      document: the comparison.
+      folders: where its files are looked for.
+
+    Raises:
+      ConfigError: the document is wrong, or the function cannot be called as it says.
+    """
+    config = validated(TypeAdapter(Comparison), document)
+    try:
+        with jax.enable_x64(config.dtype in WIDE):
+            ready = prepared(config, folders)
+            return explain(ready.fun, *ready.args, argnums=ready.argnums)
+    except ConfigError:
+        raise
+    except Exception as error:  # Whatever the user's file or function raises.
+        hint = "a function to explain takes arrays and returns one real number."
+        raise ConfigError(told(config.function, error, "explained", hint)) from error
+
+
+def write_explained(
+    target: str,
+    overrides: Sequence[str],
+    args: str | None = None,
+    dtype: str | None = None,
+    output: Path | None = None,
+) -> int:
+    """Writes the backward pass of a function, or of an experiment's first step, to a file.
+
+    Args:
+      target: a YAML file, of an experiment or of a comparison; or `module:function`.
+      overrides: settings over those of the file.
+      args: operands of the function, as YAML.
+      dtype: of the operands; of an experiment the precision.
+      output: the file; its ending says how. Default: named for the target, `.html`.
+
+    Returns:
+      0.
+
+    Raises:
+      ConfigError: the target cannot be explained, or the file not be written.
+    """
+    is_function = ":" in target and not Path(target).is_file()
+    name = target.rpartition(":")[2] if is_function else Path(target).stem
+    file = checked(output or Path(f"{name}.html"))
+    if is_function:
+        options = {"args": args, "dtype": dtype}
+        words = [f"{key}={value}" for key, value in options.items() if value is not None]
+        found = function_explained(given([*overrides, f"function={target}", *words]), [Path()])
+    else:
+        found = file_explained(Path(target), overrides, args, dtype)
+    try:
+        found.save(file)
+    except OSError as error:
+        raise CannotWrite(f"cannot write {file}: {error.strerror}") from None
+    count = len(found.operations)
+    print(f"{file}: {name}, {count} step{'s' * (count != 1)}")
+    return 0
+
+
+def file_explained(
+    path: Path, overrides: Sequence[str], args: str | None, dtype: str | None
+) -> Explanation:
+    """Returns the backward pass of what a configuration is about."""
+    kind = kind_of(path, overrides).key
+    if kind == "lesson":
+        raise ConfigError(f"{path}: a lesson is no function; name one: explain FILE.py:function")
+    if kind == "function":
+        options = {"args": args, "dtype": dtype}
+        words = [f"{key}={value}" for key, value in options.items() if value is not None]
+        document = read(path, [*overrides, *words], default_of)
+        return function_explained(document, folders_around(path, document, ("function",)))
+    if args is not None:
+        raise ConfigError(f"{path}: --args are those of a function; an experiment has its own")
+    return step_explained(make_plan(path, [*overrides, *([f"precision={dtype}"] if dtype else [])]))
+
+
+def checked(file: Path) -> Path:
+    """Returns the file to write, if it can be; before anything long is run.
+
+    Raises:
+      ConfigError: its ending or its folder is no good, or what draws it is not installed.
+    """
+    ending = file.suffix.removeprefix(".")
+    if ending not in FORMATS:
+        raise ConfigError(f"--output {file}: a file ends in one of {', '.join(FORMATS)}")
+    if not file.parent.is_dir():
+        raise ConfigError(f"--output {file}: there is no folder {file.parent}")
+    if ending in ("svg", "png"):
+        try:
+            drawing.graphviz()
+        except ImportError as error:
+            raise ConfigError(f"--output {file}: {error}") from None
+    return file
