@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (rows of a table stay rows)
 """Each witness answers, says how sure it is, and sees an error; those that cannot say why."""
 
 import importlib.util
@@ -173,9 +174,9 @@ def test_a_witness_that_does_not_apply_is_named_with_the_reason(monkeypatch):
     ("fun", "x", "why"),
     [
         (
-            lambda x: jnp.linalg.cholesky(x)[1, 0],
+            lambda x: jnp.linalg.qr(x)[1][0, 0],
             np.eye(2),
-            "primitive 'cholesky' is not in its table",
+            "primitive 'qr' is not in its table",
         ),
         (lambda x: jnp.sum(jnp.abs(x)), 1j * X, "the operands are complex"),
         (lambda x: jnp.sum(x @ x), np.ones((90, 90)), "too large: "),
@@ -186,6 +187,36 @@ def test_fifty_digits_are_not_for_everything(fun, x, why):
     answer = ask(Question(fun, (jnp.asarray(x),)), "mpmath")
     assert answer.why_not.startswith(why)
     assert not answer.leaves
+
+
+MATRIX = np.array([[1.0, -0.5, 0.3], [0.2, -1.5, 0.7], [-0.4, 0.6, 0.9]])
+# fmt: off
+OF_MATRICES = {
+    "cholesky":         lambda x: jnp.sum(jnp.sin(jnp.linalg.cholesky(x @ x.T + jnp.eye(3)))),
+    "solve":            lambda x: jnp.sum(jnp.linalg.solve(x, jnp.cos(x[0])) ** 2),
+    "triangular solve": lambda x: jnp.sum(jax.scipy.linalg.solve_triangular(x, x[:, :2], trans=1, lower=True) ** 2),
+    "eigh":             lambda x: jnp.sum(jnp.sin(jnp.linalg.eigh(x + x.T)[1])),
+    "svd":              lambda x: jnp.sum(jnp.sin(jnp.linalg.svd(x)[0])) + jnp.linalg.svd(x)[1][0],
+    "qr":               lambda x: jnp.sum(jnp.sin(jnp.linalg.qr(x)[0])),
+    "slogdet":          lambda x: jnp.linalg.slogdet(x)[1],
+    "fft":              lambda x: jnp.sum(jnp.sin(jnp.fft.irfft(jnp.fft.rfft(x) * (1 + 2j), n=3))),
+}
+# fmt: on
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", ["mpmath", "torch", "tensorflow"])
+@pytest.mark.parametrize("of", OF_MATRICES)
+def test_linear_algebra_and_fourier(name, of):
+    if name == "mpmath" and of not in ("cholesky", "solve", "triangular solve"):
+        return
+    if name != "mpmath":
+        pytest.importorskip(name)
+    if (name, of) == ("tensorflow", "slogdet"):
+        return  # There, lu has no gradient.
+    report = compare(OF_MATRICES[of], jnp.asarray(MATRIX), witnesses=(name,))
+    assert report.ok, report
+    assert not report.leaves[0].opinions[0].verdict.word == "skipped"
 
 
 def test_where_nobody_applies_the_report_is_not_ok():

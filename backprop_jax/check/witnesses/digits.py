@@ -6,6 +6,9 @@ is the derivative, to more digits than float64 has. At a kink the slopes ahead a
 half of that is the error bar.
 """
 
+import itertools
+from collections.abc import Callable
+
 import mpmath
 import numpy as np
 
@@ -26,6 +29,60 @@ MOST = 400_000
 
 m = mpmath.mp.clone()
 m.dps = DIGITS
+
+
+def of_matrices(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Returns a function of matrices as one of stacks of them."""
+
+    def mapped(*stacks: np.ndarray) -> np.ndarray:
+        shape = stacks[0].shape[:-2]
+        found = np.empty((*shape, *stacks[-1].shape[-2:]), object)
+        for index in np.ndindex(shape):
+            found[index] = function(*(stack[index] for stack in stacks))
+        return found
+
+    return mapped
+
+
+def cholesky(x: np.ndarray) -> np.ndarray:
+    """Returns the lower triangle z of x = z zᵀ."""
+    z = np.full(x.shape, m.mpf(0), object)
+    for i, j in itertools.product(range(len(x)), repeat=2):
+        if j <= i:
+            rest = x[i, j] - sum(z[i, k] * z[j, k] for k in range(j))
+            z[i, j] = m.sqrt(rest) if i == j else rest / z[j, j]
+    return z
+
+
+def triangular_solve(
+    a: np.ndarray,
+    b: np.ndarray,
+    *,
+    left_side: bool,
+    lower: bool,
+    transpose_a: bool,
+    conjugate_a: bool,
+    unit_diagonal: bool,
+) -> np.ndarray:
+    """Returns the solution x of op(a) x = b, or x op(a) = b."""
+    del conjugate_a  # The numbers are real.
+    if transpose_a != (not left_side):
+        a = a.swapaxes(-1, -2)
+    first = lower != (transpose_a != (not left_side))  # The first unknown stands alone.
+
+    def solve(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        x = b.copy()
+        rows = range(len(a)) if first else range(len(a) - 1, -1, -1)
+        for i in rows:
+            for k in range(i) if first else range(i + 1, len(a)):
+                x[i] = x[i] - a[i, k] * x[k]
+            x[i] = x[i] if unit_diagonal else x[i] / a[i, i]
+        return x
+
+    if left_side:
+        return of_matrices(solve)(a, b)
+    return of_matrices(solve)(a, b.swapaxes(-1, -2)).swapaxes(-1, -2)
+
 
 # fmt: off
 FUNCTIONS = {
@@ -62,6 +119,7 @@ FUNCTIONS = {
 # fmt: on
 
 BACKEND = objects.backend("mpmath", m.mpf, FUNCTIONS, MOST)
+BACKEND.table.update(cholesky=of_matrices(cholesky), triangular_solve=triangular_solve)
 
 
 def gradient(question: Question) -> Witness:

@@ -52,6 +52,70 @@ def running(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, *, axis, reverse: function(x, axis=axis, reverse=reverse)
 
 
+# -- linear algebra, Fourier -----------------------------------------------------------
+def triangular_solve(
+    a: Any,
+    b: Any,
+    *,
+    left_side: bool,
+    lower: bool,
+    transpose_a: bool,
+    conjugate_a: bool,
+    unit_diagonal: bool,
+) -> Any:
+    """Returns the solution x of op(a) x = b, or x op(a) = b."""
+    a = tf.math.conj(a) if conjugate_a else a
+    if unit_diagonal:
+        a = tf.linalg.set_diag(a, tf.ones_like(tf.linalg.diag_part(a)))
+    if transpose_a:
+        a, lower = tf.linalg.matrix_transpose(a), not lower
+    if left_side:
+        return tf.linalg.triangular_solve(a, b, lower=lower)
+    a, b = tf.linalg.matrix_transpose(a), tf.linalg.matrix_transpose(b)
+    return tf.linalg.matrix_transpose(tf.linalg.triangular_solve(a, b, lower=not lower))
+
+
+def fourier(x: Any, *, fft_type: int, fft_lengths: tuple[int, ...]) -> Any:
+    """Returns a discrete Fourier transform over the last one, two or three axes."""
+    axes, kind = len(fft_lengths), int(fft_type)
+    if not axes:
+        return x
+    name = ("fft", "ifft", "rfft", "irfft")[kind] + ("", "2d", "3d")[axes - 1]
+    transform = getattr(tf.signal, name)
+    return transform(x) if kind < 2 else transform(x, fft_length=list(fft_lengths))
+
+
+def turned(vectors: Any, like: np.ndarray) -> Any:
+    """Returns for each column what turns it into that of JAX."""
+    products = np.sum(np.conj(vectors.numpy()) * like, -2, keepdims=True)
+    return tensor(products / np.abs(products))
+
+
+def eigh(x: Any, *, lower: bool, result: int, like: tuple) -> Any:
+    """Returns eigenvectors or eigenvalues of a Hermitian matrix."""
+    values, vectors = tf.linalg.eigh(x if lower else tf.linalg.adjoint(x))
+    if result:
+        return tf.math.real(values)
+    return vectors * turned(vectors, like[0])
+
+
+def svd(x: Any, *, full_matrices: bool, result: int, like: tuple) -> Any:
+    """Returns singular values, or vectors from the left, or from the right."""
+    if len(like) == 1:
+        return tf.linalg.svd(x, compute_uv=False)
+    s, u, v = tf.linalg.svd(x, full_matrices=full_matrices)
+    if result == 0 or (full_matrices and x.shape[-1] != x.shape[-2]):
+        return (s, u, tf.linalg.adjoint(v))[result]
+    turn = turned(u, like[1])
+    return u * turn if result == 1 else tf.linalg.adjoint(v * turn)
+
+
+def qr(x: Any, *, full_matrices: bool, result: int, like: tuple) -> Any:
+    """Returns Q or R."""
+    del like
+    return tf.linalg.qr(x, full_matrices=full_matrices)[result]
+
+
 # fmt: off
 TABLE = {
     # -- arithmetic ----------------------------------------------------------------
@@ -91,6 +155,10 @@ TABLE = {
     "reduce_sum": reduction(tf.reduce_sum),  "reduce_prod": reduction(tf.reduce_prod),
     "reduce_max": reduction(tf.reduce_max),  "reduce_min": reduction(tf.reduce_min),
     "cumprod":   running(tf.math.cumprod),   "cumlogsumexp": running(tf.math.cumulative_logsumexp),
+    # -- linear algebra, Fourier ---------------------------------------------------
+    "cholesky":  tf.linalg.cholesky,         "triangular_solve": triangular_solve,
+    "eigh":      eigh,                       "svd":       svd,
+    "qr":        qr,                         "fft":       fourier,
 }
 # fmt: on
 

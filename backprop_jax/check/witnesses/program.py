@@ -47,8 +47,16 @@ SETTINGS = {
     "integer_pow": ("y",),
     **dict.fromkeys(("reduce_sum", "reduce_prod", "reduce_max", "reduce_min"), ("axes",)),
     **dict.fromkeys(("cumprod", "cummax", "cummin", "cumlogsumexp"), ("axis", "reverse")),
+    "triangular_solve": ("left_side", "lower", "transpose_a", "conjugate_a", "unit_diagonal"),
+    "fft": ("fft_type", "fft_lengths"),
+    "eigh": ("lower",),
+    **dict.fromkeys(("svd", "qr"), ("full_matrices",)),
 }
 """The parameters that matter; of all other primitives, none does."""
+
+
+ROUNDS = 3
+"""With a solver that is good to 16 digits, 48 digits."""
 
 
 @dataclass(frozen=True)
@@ -151,11 +159,58 @@ class Recorder:
             return [*self.recording.move(lambda x: [along(x, *chosen)], operands, line), indices]
         if name == "sort":
             return self.sort(params, operands, line)
-        (known,) = (value.known for value in self.constants(equation, operands))
+        if name == "custom_linear_solve":
+            return self.linear_solve(equation, operands, line)
+        results = self.constants(equation, operands)
+        settings = {key: params[key] for key in SETTINGS.get(name, ())}
+        if equation.primitive.multiple_results:
+            return self.each_result(name, operands, settings, results, line)
+        known = results[0].known
         if name in PATTERNS:
             return [PATTERNS[name](self.recording, operands, params, known, line)]
-        settings = {key: params[key] for key in SETTINGS.get(name, ())}
         return [self.recording.add(name, operands, settings, known, line)]
+
+    def each_result(
+        self, name: str, operands: list[Value], settings: dict, results: list[Value], line: str
+    ) -> list[Value]:
+        """Returns several results, one step for each; `like` are all, as JAX has them.
+
+        They tell which way vectors point, where these may be turned.
+        """
+        like = tuple(np.asarray(value.known) for value in results)
+        return [
+            self.recording.add(
+                name, operands, {**settings, "result": k, "like": like}, value.known, line
+            )
+            if is_inexact(value.known)
+            else value
+            for k, value in enumerate(results)
+        ]
+
+    def linear_solve(self, equation: Any, operands: list[Value], line: str) -> list[Value]:
+        """Returns the solution x of A x = b, by a few rounds of x + S (b - A x).
+
+        S is how the user solves it, in which A may be held fixed: a factorization is. The first x
+        is held fixed, too; the rounds have the derivative of the solution all the same, and in many
+        digits so many of it.
+        """
+        lengths, jaxprs = equation.params["const_lengths"], equation.params["jaxprs"]
+        cuts = np.cumsum([0, lengths.matvec, lengths.vecmat, lengths.solve])
+        matvec, solve = operands[: cuts[1]], operands[cuts[2] : cuts[3]]
+        b = operands[sum(lengths) :]
+        x = self.constants(equation, operands)
+
+        def paired(name: str, xs: list[Value], ys: list[Value]) -> list[Value]:
+            function = {"add": jnp.add, "sub": jnp.subtract}[name]
+            return [
+                self.recording.add(name, [x, y], {}, function(x.known, y.known), line)
+                for x, y in zip(xs, ys, strict=True)
+            ]
+
+        for _ in range(ROUNDS):
+            off = paired("sub", b, self.run(jaxprs.matvec, [*matvec, *x]))
+            x = paired("add", x, self.run(jaxprs.solve, [*solve, *off]))
+        return x
 
     def constants(self, equation: Any, operands: Sequence[Value]) -> list[Value]:
         """Returns what JAX computes."""

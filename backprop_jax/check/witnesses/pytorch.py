@@ -82,6 +82,67 @@ def running(function: Callable[..., Any]) -> Callable[..., torch.Tensor]:
     return run_along
 
 
+# -- linear algebra, Fourier -----------------------------------------------------------
+def triangular_solve(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    *,
+    left_side: bool,
+    lower: bool,
+    transpose_a: bool,
+    conjugate_a: bool,
+    unit_diagonal: bool,
+) -> torch.Tensor:
+    """Returns the solution x of op(a) x = b, or x op(a) = b."""
+    a = a.conj() if conjugate_a else a
+    a = a.mT if transpose_a else a
+    return torch.linalg.solve_triangular(
+        a, b, upper=lower == transpose_a, left=left_side, unitriangular=unit_diagonal
+    )
+
+
+def fourier(x: torch.Tensor, *, fft_type: int, fft_lengths: tuple[int, ...]) -> torch.Tensor:
+    """Returns a discrete Fourier transform over the last axes."""
+    ways = (torch.fft.fftn, torch.fft.ifftn, torch.fft.rfftn, torch.fft.irfftn)
+    axes = tuple(range(-len(fft_lengths), 0))
+    return ways[int(fft_type)](x, s=fft_lengths, dim=axes) if axes else x
+
+
+def turned(vectors: torch.Tensor, like: np.ndarray) -> torch.Tensor:
+    """Returns for each column what turns it into that of JAX."""
+    products = torch.sum(vectors.detach().conj() * tensor(like), -2, keepdim=True)
+    return products / torch.abs(products)
+
+
+def eigh(x: torch.Tensor, *, lower: bool, result: int, like: tuple) -> torch.Tensor:
+    """Returns eigenvectors or eigenvalues of a Hermitian matrix."""
+    values, vectors = torch.linalg.eigh(x, UPLO="L" if lower else "U")
+    return values if result else vectors * turned(vectors, like[0])
+
+
+def svd(x: torch.Tensor, *, full_matrices: bool, result: int, like: tuple) -> torch.Tensor:
+    """Returns singular values, or vectors from the left, or from the right."""
+    if len(like) == 1:
+        return torch.linalg.svdvals(x)
+    u, s, vt = torch.linalg.svd(x, full_matrices=full_matrices)
+    if result == 0 or (full_matrices and x.shape[-1] != x.shape[-2]):
+        return (s, u, vt)[result]
+    turn = turned(u, like[1])
+    return u * turn if result == 1 else vt * turn.conj().mT
+
+
+def qr(x: torch.Tensor, *, full_matrices: bool, result: int, like: tuple) -> torch.Tensor:
+    """Returns Q or R."""
+    del like
+    return torch.linalg.qr(x, mode="complete" if full_matrices else "reduced")[result]
+
+
+def lu(x: torch.Tensor, *, result: int, like: tuple) -> torch.Tensor:
+    """Returns L and U in one matrix."""
+    del result, like
+    return torch.linalg.lu_factor(x)[0]
+
+
 # fmt: off
 TABLE = {
     # -- arithmetic ----------------------------------------------------------------
@@ -121,6 +182,11 @@ TABLE = {
     "reduce_max": reduction(torch.amax),     "reduce_min": reduction(torch.amin),
     "cumprod":   running(torch.cumprod),     "cumlogsumexp": running(torch.logcumsumexp),
     "cummax":    running(torch.cummax),      "cummin":    running(torch.cummin),
+    # -- linear algebra, Fourier ---------------------------------------------------
+    "cholesky":  torch.linalg.cholesky,      "triangular_solve": triangular_solve,
+    "eigh":      eigh,                       "svd":       svd,
+    "qr":        qr,                         "lu":        lu,
+    "fft":       fourier,
 }
 # fmt: on
 

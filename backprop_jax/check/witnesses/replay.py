@@ -1,7 +1,7 @@
 """A program taken again, step by step, in another system."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ class Backend:
     einsum: Callable[[str, Any, Any, np.dtype], Any]
     add_at: Callable[[Any, Any, np.ndarray], Any]
     cast: Callable[[Any, np.dtype], Any]
-    table: Mapping[str, Callable[..., Any]]
+    table: dict[str, Callable[..., Any]]
     most: int | None = None
 
 
