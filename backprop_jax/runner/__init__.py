@@ -11,6 +11,7 @@ folder        what is written; display and curves show it
 snapshots     one checkpoint as one file; keeper says when, and which ones stay
 resume        going on with a run; stopping: being asked to end one
 results       what an experiment shows when training is over
+adapters      models of Flax, Equinox and Haiku as pure functions
 run           one run from the file to the folder
 sweep         many runs of one configuration
 lesson        what a lesson is; comparing: what a comparison is; promises: what they must find

@@ -161,6 +161,6 @@ def _build(document: Document, section: str, build: Callable[[], Any]) -> Any:
     """Returns what is built from a section; settings that do not go together are a problem."""
     try:
         return build()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise_problems([document.at_key((section,), reason)])

@@ -15,6 +15,7 @@ NAMES = [
     "digits_mlp",
     "diabetes_linear",
     pytest.param("digits_conv", marks=pytest.mark.slow),
+    pytest.param("digits_libraries", marks=pytest.mark.slow),
     pytest.param("digits_transformer", marks=pytest.mark.slow),
     pytest.param("fashion_autoencoder", marks=pytest.mark.slow),
     pytest.param("fashion_resnet", marks=pytest.mark.slow),
