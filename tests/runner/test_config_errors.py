@@ -254,6 +254,7 @@ def test_a_recipe_is_filled_in_with_defaults(folder):
             "engine": "backprop_jax",
             "remat": None,
             "check_every": 0,
+                "flow_every": 0,
             "on_nonfinite": None,
         },
         "checkpoint": {
