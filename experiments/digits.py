@@ -58,9 +58,11 @@ def init(key: PRNGKeyArray, model: Model) -> Params:
     return model.init(key, (8, 8), 10)
 
 
-def loss(params: Params, batch: Digits, key: PRNGKeyArray, model: Model) -> Float[Array, ""]:
+def loss(
+    params: Params, batch: Digits, key: PRNGKeyArray, model: Model, label_smoothing: float = 0.0
+) -> Float[Array, ""]:
     """Returns the mean cross-entropy, in nats."""
-    return cross_entropy(model.apply(params, batch.image, key), batch.label)
+    return cross_entropy(model.apply(params, batch.image, key), batch.label, label_smoothing)
 
 
 def metrics(params: Params, batch: Digits, model: Model) -> dict[str, Float[Array, ""]]:

@@ -71,9 +71,11 @@ def init(key: PRNGKeyArray, batch: Images, model: Model) -> Params:
     return model.init(key, batch.image.shape[1:], 10)
 
 
-def loss(params: Params, batch: Images, key: PRNGKeyArray, model: Model) -> Float[Array, ""]:
+def loss(
+    params: Params, batch: Images, key: PRNGKeyArray, model: Model, label_smoothing: float = 0.0
+) -> Float[Array, ""]:
     """Returns the mean cross-entropy, in nats."""
-    return cross_entropy(model.apply(params, batch.image, key), batch.label)
+    return cross_entropy(model.apply(params, batch.image, key), batch.label, label_smoothing)
 
 
 def metrics(params: Params, batch: Images, model: Model) -> dict[str, Float[Array, ""]]:

@@ -6,10 +6,15 @@ from jaxtyping import Array, Float, Int
 
 
 def cross_entropy(
-    scores: Float[Array, "*batch classes"], label: Int[Array, "*batch"]
+    scores: Float[Array, "*batch classes"], label: Int[Array, "*batch"], smoothing: float = 0.0
 ) -> Float[Array, ""]:
-    """Returns -log of the probability given to the right answer, averaged, in nats."""
-    target = jax.nn.one_hot(label, scores.shape[-1], dtype=scores.dtype)
+    """Returns -log of the probability given to the right answer, averaged, in nats.
+
+    `smoothing` is the share of the right answer that is given to all answers, in equal parts.
+    """
+    classes = scores.shape[-1]
+    right = jax.nn.one_hot(label, classes, dtype=scores.dtype)
+    target = (1 - smoothing) * right + smoothing / classes if smoothing else right
     return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(scores), axis=-1))
 
 

@@ -36,11 +36,15 @@ def draw(records: Sequence[Record], title: str, path: Path) -> None:
 def panels_of(records: Sequence[Record]) -> dict[str, dict[str, Line]]:
     """Returns what there is to draw: panels by name, in each the lines by label."""
     tests = _by_figure(records, "test")
+    others = _by_figure(records, "validation")
     losses = {"training": _by_figure(records, "train").get("loss"), "test": tests.pop("loss", None)}
+    losses["validation"] = others.pop("loss", None)
     checks = _by_figure(records, "gradient_check").get("max_rel")
     panels = {
         "loss": {name: found for name, found in losses.items() if found},
         "test" if len(tests) > 1 else f"test {''.join(tests)}": tests,
+        "validation" if len(others) > 1 else f"validation {''.join(others)}": others,
+        "gradient norm of an example": _by_figure(records, "example_norms"),
         "largest difference from jax.grad, relative": {"": checks} if checks else {},
     }
     return {name: lines for name, lines in panels.items() if lines}

@@ -12,6 +12,7 @@ from backprop_jax.runner.training import Record
 Show = Callable[[Record], None]
 
 LABELS = {"train": "", "test": "test", "gradient_check": "gradient check"}
+LABELS |= {"validation": "validation", "example_norms": "gradient norms"}
 
 
 @contextmanager

@@ -23,7 +23,7 @@ A function asks for what it needs by the names of its parameters, and gets only 
 
     data      seed; every other parameter is a setting, a key of the YAML section `data`
     init      key, model, batch (the first one, for its shapes)
-    loss      params, batch, key, model
+    loss      params, batch, key, model, label_smoothing (the number `training.label_smoothing`)
     metrics   params, batch, model, train (the whole training part); `batch` is the whole test part
     results   params, model, key, train, test; optional, called once, when the last step is done: it
               returns texts and figures of matplotlib by the names of the files they are written to
@@ -53,7 +53,7 @@ from backprop_jax.runner.schema import Field, fields_of, settings
 MAY_ASK = {
     "data": ("seed",),
     "init": ("key", "model", "batch"),
-    "loss": ("params", "batch", "key", "model"),
+    "loss": ("params", "batch", "key", "model", "label_smoothing"),
     "metrics": ("params", "batch", "model", "train"),
     "results": ("params", "model", "key", "train", "test"),
 }
@@ -81,6 +81,10 @@ class Experiment:
         wanted = inspect.signature(self.functions[function]).parameters
         given = {name: value for name, value in available.items() if name in wanted}
         return self.functions[function](**given)
+
+    def asks(self, function: str, name: str) -> bool:
+        """Says whether a function of the experiment has a parameter of this name."""
+        return name in inspect.signature(self.functions[function]).parameters
 
     def data_settings(self) -> type:
         """Returns the schema of the section `data`."""

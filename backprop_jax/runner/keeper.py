@@ -26,12 +26,16 @@ class Keeper:
     Attributes:
       facts: what each checkpoint says besides its arrays.
       latest: the progress that was saved last, whether or not a checkpoint was to be written.
+
+    `patience` is in steps, 0 for no end of it.
     """
 
     latest: Progress | None = None
 
-    def __init__(self, folder: Path, config: Checkpoint, lines: Lines, facts: Facts) -> None:
-        self.facts = facts
+    def __init__(
+        self, folder: Path, config: Checkpoint, lines: Lines, facts: Facts, patience: int = 0
+    ) -> None:
+        self.facts, self._patience = facts, patience
         self._folder, self._config, self._lines = folder / CHECKPOINTS, config, lines
         self._saved_at = time.monotonic()
         with writing(self._folder):
@@ -54,6 +58,13 @@ class Keeper:
             for path in checkpoints(self._folder.parent)[: -self._config.keep]:
                 path.unlink()
             self._saved_at = time.monotonic()
+
+    def enough(self, step: int) -> str | None:
+        """Says why the run has ended after `step`: no better figure for too many steps."""
+        best = self.facts["best"] or {"step": 0}
+        if not self._patience or step - best["step"] < self._patience:
+            return None
+        return f"completed early: no better {self._config.best} since step {best['step']}"
 
     def look(self, figures: dict[str, float], progress: Progress) -> None:
         """Writes the checkpoint `best.npz` if the figures of the test part are the best so far."""

@@ -24,6 +24,15 @@ TRACED = ("optimizer", "model")
 DATA = ("seed", "data")
 """What decides the data, and may, as long as they have the same shapes."""
 
+ALONE = (
+    ("gradient", "on_nonfinite"),
+    ("gradient", "flow_every"),
+    ("gradient", "example_norms_every"),
+    ("training", "validation_fraction"),
+    ("training", "patience"),
+)
+"""Settings that one program cannot do for many runs."""
+
 WAY = "leave --vectorised out, or make a sweep of each of its values"
 
 Numbers = dict[str, Any]
@@ -51,10 +60,11 @@ def numbers_of(plans: Sequence[Plan]) -> Numbers:
             wrong[key] = "decides what the program is, or a shape in it"
         else:
             numbers[key] = jnp.asarray(values, plans[0].config.precision)
+    config = plans[0].config
     wrong |= {
-        f"gradient.{name}": "tells of one run at a time"
-        for name in ("on_nonfinite", "flow_every")
-        if getattr(plans[0].config.gradient, name)
+        f"{section}.{name}": "is for one run at a time"
+        for section, name in ALONE
+        if getattr(getattr(config, section), name)
     }
     refuse(wrong)
     return numbers

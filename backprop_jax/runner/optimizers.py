@@ -4,9 +4,10 @@ import inspect
 import types
 from collections.abc import Callable, Collection
 from dataclasses import is_dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import optax
+from annotated_types import Ge, Gt
 from pydantic import FiniteFloat
 
 from backprop_jax.runner.schema import REQUIRED, Field, arguments, settings
@@ -30,6 +31,14 @@ def _public(endings: Collection[str] = (), argument: str = "") -> dict[str, Fact
 
 OPTIMIZERS = _public(argument="learning_rate")
 NAME: Field = ("name", Literal[tuple(OPTIMIZERS)], DEFAULT_OPTIMIZER)
+Norm: Any = Annotated[float, Gt(0)]
+
+AROUND: tuple[Field, ...] = (
+    ("clip_norm", Norm | None, None),
+    ("accumulate", Annotated[int, Ge(1)], 1),
+)
+"""What every optimizer takes besides: the largest norm of a gradient; steps that are one update."""
+
 SCHEDULES = _public(endings=("_schedule", "exponential_decay"))
 
 
@@ -49,7 +58,7 @@ def optimizer_settings(given: Any) -> type:
             # optax warns that it will ask for the seed of its noise, rather than start from 0.
             kind, default = int, 0
         fields.append((key, kind, default))
-    return settings("optimizer", fields)
+    return settings("optimizer", [*fields, *AROUND])
 
 
 def any_optimizer() -> type:
@@ -63,11 +72,16 @@ def build_optimizer(section: Any) -> optax.GradientTransformationExtraArgs:
     Raises:
       ValueError: optax refuses the arguments; or TypeError, as optax sees fit.
     """
-    given = arguments(section, but=("name",))
+    given = arguments(section, but=("name", *(key for key, _, _ in AROUND)))
     rate = given.get("learning_rate")
     if is_dataclass(rate):
         given["learning_rate"] = SCHEDULES[vars(rate)["name"]](**arguments(rate, but=("name",)))
-    return optax.with_extra_args_support(OPTIMIZERS[section.name](**given))
+    optimizer = OPTIMIZERS[section.name](**given)
+    if section.clip_norm is not None:
+        optimizer = optax.chain(optax.clip_by_global_norm(section.clip_norm), optimizer)
+    if section.accumulate > 1:
+        optimizer = optax.MultiSteps(optimizer, section.accumulate).gradient_transformation()
+    return optax.with_extra_args_support(optimizer)
 
 
 def _schedule_settings(given: dict[str, Any]) -> type:

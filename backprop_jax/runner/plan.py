@@ -62,6 +62,9 @@ def make_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
     adapter = config_type(document, experiment)
     config: Config[Any, Any, Any] = validated(adapter, document, problems)
     assert experiment is not None, "or one of the problems would have said so"
+    if config.training.label_smoothing and not experiment.asks("loss", "label_smoothing"):
+        text = f"the loss of {experiment.name} does not ask for it: it has no such parameter"
+        raise_problems([document.at_value(("training", "label_smoothing"), text)])
     model = _build(document, "model", lambda: build_model(experiment, config.model))
     optimizer = _build(document, "optimizer", lambda: build_optimizer(config.optimizer))
     return Plan(config, document, experiment, model, optimizer)

@@ -20,6 +20,8 @@ FIXED = (
     "model",
     "optimizer.name",
     "training.batch_size",
+    "training.compute",
+    "training.validation_fraction",
 )
 """Settings, or sections of them, that decide what has been done already."""
 

@@ -144,9 +144,12 @@ def _train(
                 lines.add(figures)
                 show(figures)
 
-            keep = Keeper(folder, plan.config.checkpoint, lines, facts)
-            train(plan, task, begun, record, keep, stop, functools.partial(_explain, folder))
-            write_results(plan, task, (keep.latest or begun).state.params, folder)
+            training = plan.config.training
+            patience = (training.patience or 0) * training.eval_every
+            keep = Keeper(folder, plan.config.checkpoint, lines, facts, patience)
+            explain = functools.partial(_explain, folder)
+            why = train(plan, task, begun, record, keep, stop, explain)
+            write_results(plan, task, (keep.latest or begun).state.looked_at, folder)
         status = "completed"
     except NonFiniteLoss as error:
         status, why = "nonfinite", str(error)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import MISSING, field, fields, make_dataclass
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import AfterValidator, ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 
@@ -60,11 +60,36 @@ class Training:
     eval_every: Count = 200
     """Steps between two looks at the test part; the last step always has one."""
 
+    ema: Annotated[float, Gt(0), Lt(1)] | None = None
+    """Share of the past in a moving average of the parameters; it is what is then looked at."""
+
+    compute: Literal["bfloat16", "float16"] | None = None
+    """What the loss and its gradient are computed in; all that is kept stays in `precision`."""
+
+    loss_scale: Literal["dynamic"] | Annotated[float, Gt(0)] | None = None
+    """What the loss is multiplied by on the way back: a number, or what the gradients allow."""
+
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the right answer that is given to all; for a loss that asks for it."""
+
+    validation_fraction: Annotated[float, Gt(0), Lt(1)] | None = None
+    """Share of the training part that is kept from training, for `checkpoint.best`, `patience`."""
+
+    patience: Count | None = None
+    """Looks, without a better figure `checkpoint.best`, after which the run has ended."""
+
     @model_validator(mode="after")
     def has_an_end(self) -> Self:
         """Checks that the run has an end."""
         if self.steps is None and self.epochs is None:
             raise ValueError("say how long: steps, epochs, or both")
+        return self
+
+    @model_validator(mode="after")
+    def scales_what_is_small(self) -> Self:
+        """Checks that there is something to scale."""
+        if self.loss_scale is not None and self.compute is None:
+            raise ValueError("loss_scale goes with compute: float16 or bfloat16")
         return self
 
 
@@ -83,6 +108,9 @@ class Gradient:
 
     flow_every: Annotated[int, Ge(0)] = 0
     """Steps between two looks at how gradients flow, from the first step on; 0 for none."""
+
+    example_norms_every: Annotated[int, Ge(0)] = 0
+    """Steps between two looks at the gradient norm of each example, from the first on; 0: none."""
 
     on_nonfinite: Literal["explain"] | None = None
     """`explain` writes where the first infinity or NaN was born into nonfinite.txt."""
@@ -146,6 +174,13 @@ class Config(Generic[Data, Model, Optimizer]):
 
     checkpoint: Checkpoint
     """How often everything is written down that `--resume` needs, and how many of these stay."""
+
+    @model_validator(mode="after")
+    def has_what_to_wait_for(self) -> Self:
+        """Checks that patience has a figure to watch."""
+        if self.training.patience is not None and self.checkpoint.best is None:
+            raise ValueError("training.patience needs checkpoint.best, the figure to watch")
+        return self
 
 
 SECTIONS = ("data", "model", "optimizer", "training", "gradient", "checkpoint")

@@ -1,7 +1,7 @@
 """An experiment made ready: its data on the device, its functions with one signature for all."""
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from backprop_jax.errors import ConfigError, DataError
 from backprop_jax.runner.document import Keys, raise_problems
+from backprop_jax.runner.mixed import lowered
 from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.schema import arguments
 
@@ -29,6 +30,7 @@ class Task:
     Attributes:
       train: the training part, a pytree of arrays on the device.
       test: the test part.
+      validation: what was kept from the training part, None if nothing was.
       size: number of training examples.
       batch_size: examples in a step.
       steps: steps in all.
@@ -39,6 +41,7 @@ class Task:
 
     train: Any
     test: Any
+    validation: Any
     size: int
     batch_size: int
     steps: int
@@ -58,11 +61,17 @@ def make_task(plan: Plan, like: Task | None = None) -> Task:
       ConfigError: the experiment's `data` or `loss` returns what the contract does not allow, or
         the batch is larger than the training part.
     """
-    config, experiment, model = plan.config, plan.experiment, plan.model
+    config = plan.config
     if like is None:
         train, test = (_on_device(part, config.precision) for part in _parts(plan))
     else:
-        train, test = like.train, like.test
+        return replace(
+            like,
+            init=lambda key: _init(plan, like.train, like.batch_size, key),
+            loss=loss_of(plan),
+            metrics=metrics_of(plan, jax.random.key(config.seed)),
+        )
+    train, validation = _divided(train, config.training.validation_fraction, config.seed)
     size = len(jax.tree.leaves(train)[0])
     batch_size = config.training.batch_size or size
     if batch_size > size:
@@ -70,19 +79,45 @@ def make_task(plan: Plan, like: Task | None = None) -> Task:
         raise_problems([plan.document.at_value(("training", "batch_size"), text)])
 
     def init(key: PRNGKeyArray) -> Any:
-        batch = take(train, np.arange(batch_size))
-        return jax.tree.map(_array, experiment.call("init", key=key, batch=batch, model=model))
+        return _init(plan, train, batch_size, key)
 
     steps = _steps(plan, size // batch_size)
     metrics = metrics_of(plan, jax.random.key(config.seed))
-    return Task(train, test, size, batch_size, steps, init, loss_of(plan), metrics)
+    return Task(train, test, validation, size, batch_size, steps, init, loss_of(plan), metrics)
+
+
+def _init(plan: Plan, train: Any, batch_size: int, key: PRNGKeyArray) -> Any:
+    """Returns fresh parameters as arrays."""
+    batch = take(train, np.arange(batch_size))
+    given = {"key": key, "batch": batch, "model": plan.model}
+    return jax.tree.map(_array, plan.experiment.call("init", **given))
+
+
+def _divided(train: Any, fraction: float | None, seed: int) -> tuple[Any, Any]:
+    """Returns what is trained with, and what is kept from that, None if there is no such share.
+
+    Raises:
+      ConfigError: one of them would be empty.
+    """
+    if fraction is None:
+        return train, None
+    size = len(jax.tree.leaves(train)[0])
+    kept = round(fraction * size)
+    if not 0 < kept < size:
+        raise ConfigError(f"training.validation_fraction: {kept} of {size} examples")
+    order = np.random.default_rng((seed, *b"validation")).permutation(size)
+    return take(train, np.sort(order[kept:])), take(train, np.sort(order[:kept]))
 
 
 def loss_of(plan: Plan) -> Loss:
-    """Returns the experiment's loss, for the plan's model."""
+    """Returns the experiment's loss as it is trained: for the plan's model, in its precision."""
+    training = plan.config.training
+    smoothing = training.label_smoothing
 
     def loss(params: Any, batch: Any, key: PRNGKeyArray) -> Float[Array, ""]:
-        return plan.experiment.call("loss", params=params, batch=batch, key=key, model=plan.model)
+        params, batch = lowered((params, batch), training.compute)
+        found = _call(plan, params, batch, key, smoothing)
+        return found.astype(plan.config.precision) if training.compute else found
 
     return loss
 
@@ -93,10 +128,16 @@ def metrics_of(plan: Plan, key: PRNGKeyArray) -> Metrics:
     def metrics(params: Any, batch: Any, train: Any) -> dict[str, Float[Array, ""]]:
         experiment = plan.experiment
         if "metrics" not in experiment.functions:
-            return {"loss": loss_of(plan)(params, batch, key)}
+            return {"loss": _call(plan, params, batch, key, 0.0)}
         return experiment.call("metrics", params=params, batch=batch, train=train, model=plan.model)
 
     return metrics
+
+
+def _call(plan: Plan, params: Any, batch: Any, key: PRNGKeyArray, smoothing: float) -> Any:
+    """Returns what the experiment's loss returns."""
+    given = {"params": params, "batch": batch, "key": key, "label_smoothing": smoothing}
+    return plan.experiment.call("loss", **given, model=plan.model)
 
 
 def batches(seed: int, size: int, batch_size: int, first: int = 0) -> Iterator[Rows]:

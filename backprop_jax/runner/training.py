@@ -17,13 +17,19 @@ from backprop_jax.runner.document import hint, raise_problems
 from backprop_jax.runner.flow.layers import Layers, layers_of
 from backprop_jax.runner.flow.measuring import measuring, written
 from backprop_jax.runner.gradients import ENGINES, Engine, difference, engine_of, worst
+from backprop_jax.runner.mixed import Scale, adjusted, first_scale, scaled
 from backprop_jax.runner.plan import Plan
+from backprop_jax.runner.schema import Training
 from backprop_jax.runner.task import Task, batches, check_contract, take
 from backprop_jax.taps.report import Report
 
 Record = dict[str, Any]
-"""One line of metrics.jsonl: `kind` (compile, train, test, gradient_check, flow), `step`, and
+"""One line of metrics.jsonl: `kind` (compile, train, test, gradient_check, flow,
+validation, example_norms), `step`, and
 figures."""
+
+AT_ONCE = 16
+"""Examples whose gradients are held at the same time."""
 
 MOST_PENDING = 256
 """Losses left on the device before they are fetched and looked at, whatever `log_every` says."""
@@ -36,6 +42,13 @@ class State(NamedTuple):
     optimizer: Any
     step: Int[Array, ""]
     key: PRNGKeyArray
+    ema: Any = None
+    scale: Scale | None = None
+
+    @property
+    def looked_at(self) -> Any:
+        """The parameters that are measured: their moving average, where there is one."""
+        return self.params if self.ema is None else self.ema
 
 
 class Progress(NamedTuple):
@@ -63,6 +76,10 @@ class Keep(Protocol):
 
     def save(self, progress: Progress) -> None:
         """Saves progress."""
+        ...
+
+    def enough(self, step: int) -> str | None:
+        """Says why the run has ended after `step`, None if it has not."""
         ...
 
     def look(self, figures: dict[str, float], progress: Progress) -> None:
@@ -97,7 +114,9 @@ def first_state(plan: Plan, task: Task) -> State:
     """Returns the state before the first step, of an experiment that keeps the contract."""
     start_key, key = jax.random.split(jax.random.key(plan.config.seed))
     params = task.init(start_key)
-    state = State(params, plan.optimizer.init(params), jnp.zeros((), jnp.int32), key)
+    training, optimizer = plan.config.training, plan.optimizer.init(params)
+    ema, scale = params if training.ema else None, first_scale(training)
+    state = State(params, optimizer, jnp.zeros((), jnp.int32), key, ema, scale)
     # A donated buffer may not appear twice, and some optimizers start from the parameters. A
     # checkpoint cannot say that a number is weakly typed, so none is.
     return jax.tree.map(lambda x: jax.lax.convert_element_type(jnp.copy(x), x.dtype), state)
@@ -108,17 +127,20 @@ def make_step(
     loss: Callable[..., Any],
     optimizer: optax.GradientTransformationExtraArgs,
     layers: Layers | None = None,
+    training: Training | None = None,
 ) -> Callable[[State, Any, Any], tuple[Any, ...]]:
     """Returns the function from state, training part and rows to the next state and the loss.
 
     With `layers`, also to what is measured of them.
     """
     measure = [measuring(layers)] if layers else []
+    fixed, decay = (training.loss_scale, training.ema) if training else (None, None)
 
     def step(state: State, train: Any, rows: Any) -> tuple[Any, ...]:
         key, draw = jax.random.split(state.key)
         batch = take(train, rows)
-        value, gradient = engine(loss)(state.params, batch, draw)
+        factor = state.scale.factor if state.scale else fixed
+        value, gradient = scaled(engine, loss, factor)(state.params, batch, draw)
         updates, optimizer_state = optimizer.update(
             gradient,
             state.optimizer,
@@ -128,9 +150,17 @@ def make_step(
             grad=gradient,
             value_fn=lambda params: loss(params, batch, draw),
         )
-        params = optax.apply_updates(state.params, updates)
+        params, scale = optax.apply_updates(state.params, updates), state.scale
+        if scale is not None:
+            good, scale = adjusted(scale, gradient)
+            old, new = (state.params, state.optimizer), (params, optimizer_state)
+            params, optimizer_state = jax.tree.map(lambda x, y: jnp.where(good, x, y), new, old)
+        ema = state.ema
+        if decay is not None:
+            ema = optax.incremental_update(params, ema, 1 - decay)
         measured = [look(state.params, gradient, updates) for look in measure]
-        return State(params, optimizer_state, state.step + 1, key), value, *measured
+        after = State(params, optimizer_state, state.step + 1, key, ema, scale)
+        return after, value, *measured
 
     return step
 
@@ -143,6 +173,25 @@ def make_gradient(engine: Engine, loss: Callable[..., Any]) -> Callable[[State, 
         return engine(loss)(state.params, take(train, rows), draw)[1]
 
     return gradient
+
+
+def make_norms(engine: Engine, loss: Callable[..., Any]) -> Callable[[State, Any, Any], Any]:
+    """Returns the function from state, training part and rows to the norms of their gradients.
+
+    Of each example's own, as a batch of one; the largest of them and the mean.
+    """
+
+    def norms(state: State, train: Any, rows: Any) -> Any:
+        gradient = make_gradient(engine, loss)
+
+        def norm(row: Any) -> Any:
+            leaves = jax.tree.leaves(gradient(state, train, row[None]))
+            return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in leaves))
+
+        found = jax.lax.map(norm, rows, batch_size=AT_ONCE)
+        return {"mean": jnp.mean(found), "max": jnp.max(found)}
+
+    return norms
 
 
 def make_check(
@@ -168,8 +217,10 @@ def train(
     keep: Keep | None = None,
     stop: Callable[[], str | None] = lambda: None,
     tell: Callable[[Report], Any] | None = None,
-) -> None:
+) -> str:
     """Trains to the end, handing over a record of everything worth a line. Uses up the state.
+
+    Returns why the end came early, nothing if it did not.
 
     Args:
       plan: what to do.
@@ -188,14 +239,18 @@ def train(
     state, pending, latest, before = begun
     first = int(state.step)
     if first >= task.steps:
-        return
+        return ""
+    if keep is not None and (why := keep.enough(first)):
+        return why
     engine = engine_of(gradient, tell)
     every, layers = gradient.flow_every, layers_at(task, state) if gradient.flow_every else None
     # A step that is looked at is a program of its own, so that the others are what they were.
-    steps = {"plain": make_step(engine, task.loss, plan.optimizer)} if every != 1 else {}
+    plain = make_step(engine, task.loss, plan.optimizer, None, training)
+    steps = {"plain": plain} if every != 1 else {}
     if layers:
-        steps["looked at"] = make_step(engine, task.loss, plan.optimizer, layers)
+        steps["looked at"] = make_step(engine, task.loss, plan.optimizer, layers, training)
     steps = _compiled(steps, state, task, record)
+    norms = jax.jit(make_norms(engine_of(gradient), task.loss))
     ours = engine_of(dataclasses.replace(gradient, engine="backprop_jax"))
     check = make_check(ours, lambda engine: make_gradient(engine, task.loss))
     metrics = jax.jit(task.metrics)
@@ -206,6 +261,9 @@ def train(
         if gradient.check_every and (number - 1) % gradient.check_every == 0:
             figures = worst(jax.device_get(check(state, task.train, rows)), state.params)
             record({"kind": "gradient_check", "step": number, **figures})
+        if gradient.example_norms_every and (number - 1) % gradient.example_norms_every == 0:
+            figures = _numbers(norms(state, task.train, rows))
+            record({"kind": "example_norms", "step": number} | figures)
         look_in = bool(every) and (number - 1) % every == 0
         step = steps["looked at" if look_in else "plain"]
         state, loss, *measured = step(state, task.train, rows)
@@ -226,15 +284,26 @@ def train(
             record_losses(losses, number, latest, seconds, record)
             pending, latest = [], float(losses[-1])
         if look:
-            found = jax.device_get(metrics(state.params, task.test, task.train))
-            figures = {key: float(x) for key, x in found.items()}
+            figures = _numbers(metrics(state.looked_at, task.test, task.train))
             record({"kind": "test", "step": number} | figures)
+            if task.validation is not None:
+                figures = _numbers(metrics(state.looked_at, task.validation, task.train))
+                record({"kind": "validation", "step": number} | figures)
             if keep is not None:
                 keep.look(figures, Progress(state, pending, latest, seconds))
-        if keep is not None and save:
+        early = look and number < task.steps and keep is not None and keep.enough(number)
+        if keep is not None and (save or early):
             keep.save(Progress(state, pending, latest, seconds))
         if why:
             raise Stopped(why)
+        if early:
+            return early
+    return ""
+
+
+def _numbers(found: Any) -> dict[str, float]:
+    """Returns named scalars of the device as plain numbers."""
+    return {key: float(x) for key, x in jax.device_get(found).items()}
 
 
 def layers_at(task: Task, state: State) -> Layers:

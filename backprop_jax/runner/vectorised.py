@@ -31,6 +31,7 @@ from backprop_jax.runner.numbers import (
     with_numbers,
 )
 from backprop_jax.runner.plan import Plan
+from backprop_jax.runner.results import write_results
 from backprop_jax.runner.stopping import stop_when_asked
 from backprop_jax.runner.task import Task, batches, loss_of, metrics_of, take
 from backprop_jax.runner.training import (
@@ -137,7 +138,8 @@ class Program:
 
         def step(state: State, numbers: Numbers, part: Any, rows: Any) -> Any:
             plan = with_numbers(self._plan, numbers)
-            one = make_step(self._engine, loss_of(plan), plan.optimizer)
+            training = plan.config.training
+            one = make_step(self._engine, loss_of(plan), plan.optimizer, None, training)
             return one(state, train, (part, rows))
 
         def steps(index: Any, before: tuple[State, Any]) -> tuple[State, Any]:
@@ -190,6 +192,10 @@ def _together(
                 checkpoint = one.plan.config.checkpoint
                 one.keep = Keeper(one.folder, checkpoint, one.lines, one.facts)
             why = _train(program, members, numbers, stop, tell)
+            if why == COMPLETED:
+                for one in [one for one in members if one.status == RUNNING]:
+                    params = (one.keep.latest or one.progress).state.looked_at
+                    write_results(one.plan, one.task, params, one.folder)
         status = why.split()[0]
     except KeyboardInterrupt:
         status, why = "interrupted", "interrupted from the keyboard"
@@ -248,7 +254,7 @@ def _train(
         for index, one in going:
             one.add(losses[:, index], number, seconds, told=look, saved=save)
         if look:
-            given = (states.params, numbers, parts, keys)
+            given = (states.looked_at, numbers, parts, keys)
             found = program.metrics(*given, program.test, program.train)
             _look(jax.device_get(found), number, states, going)
             tell(_said(number, task.steps, members))

@@ -103,7 +103,7 @@ ADDED = [
     (
         "optimizer: {name: sgd, b1: 0.9}",
         "bad.yaml:3:24: optimizer.b1: unknown key; known: name, learning_rate, momentum, nesterov, "
-        "accumulator_dtype",
+        "accumulator_dtype, clip_norm, accumulate",
     ),
     (
         "optimizer:\n  learning_rate: {name: cosine_decay_shedule}",
@@ -242,6 +242,8 @@ def test_a_recipe_is_filled_in_with_defaults(folder):
             "eps_root": 0.0,
             "mu_dtype": None,
             "nesterov": False,
+            "clip_norm": None,
+            "accumulate": 1,
         },
         "training": {
             "steps": 2,
@@ -249,12 +251,19 @@ def test_a_recipe_is_filled_in_with_defaults(folder):
             "batch_size": 64,
             "log_every": 50,
             "eval_every": 200,
+            "ema": None,
+            "compute": None,
+            "loss_scale": None,
+            "label_smoothing": 0.0,
+            "validation_fraction": None,
+            "patience": None,
         },
         "gradient": {
             "engine": "backprop_jax",
             "remat": None,
             "check_every": 0,
-                "flow_every": 0,
+            "flow_every": 0,
+            "example_norms_every": 0,
             "on_nonfinite": None,
         },
         "checkpoint": {

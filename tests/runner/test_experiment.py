@@ -56,9 +56,9 @@ BROKEN = [
     ),
     (
         "loss(params, batch)",
-        "loss(params, batch, labels)",
-        "mine.yaml:1:13: experiment: loss() in mine.py asks for 'labels'; "
-        "known: params, batch, key, model",
+        "loss(params, batch, targets)",
+        "mine.yaml:1:13: experiment: loss() in mine.py asks for 'targets'; "
+        "known: params, batch, key, model, label_smoothing",
     ),
     (
         "loss(params, batch)",

@@ -198,7 +198,7 @@ def assert_close(lines, wanted):
         ),
         (
             ["gradient.on_nonfinite=explain"],
-            ["--vectorised: gradient.on_nonfinite: tells of one run at a time"],
+            ["--vectorised: gradient.on_nonfinite: is for one run at a time"],
         ),
     ],
 )
