@@ -277,11 +277,11 @@ is more, up to a factor of a hundred million.
 
 ![Heat maps of what arrives at each layer](maps.png)
 
-**relu** halves what it is given, on average, so that a layer multiplies the gradient by the scale
+**relu** lets about half of the numbers pass, so that a layer multiplies the gradient by the scale
 over √2. At a scale of 1 that is {expected:.3f}; measured, {relu:.3f}. The white row is at √2, and
 that is He's initialisation. **tanh** has a slope of at most 1, and less the larger the weights are,
 since its units saturate: too small weights make gradients vanish, but large ones explode less than
-with relu. **sigmoid** has a slope of at most 1/4: hardly any row is white, and this is why deep
+with relu. **sigmoid** has a slope of at most 1/4: no row here is white, and this is why deep
 networks of sigmoids did not learn. More layers change no factor, only how often it counts.
 
 ![What helps: gradient by layer](remedies.png)
