@@ -21,9 +21,8 @@ from backprop_jax.runner.flow.findings import findings
 from backprop_jax.runner.flow.history import Flow
 from backprop_jax.runner.flow.pictures import draw_flow
 from backprop_jax.runner.keeper import Keeper, first_facts, newest
-from backprop_jax.runner.pages import QUESTION, head
 from backprop_jax.runner.plan import Plan, make_plan
-from backprop_jax.runner.report.page import run_page
+from backprop_jax.runner.report.page import question_of, run_page
 from backprop_jax.runner.results import write_results
 from backprop_jax.runner.resume import changes, folder_of, refuse
 from backprop_jax.runner.snapshots import DoesNotFit, Facts, fingerprint
@@ -188,7 +187,7 @@ def _report(plan: Plan, folder: Path, summary: dict[str, Any], records: Sequence
         records,
         environment(path.resolve().parent),
         title=path.stem,
-        question=head(path).get(QUESTION, "") if path.is_file() else "",
+        question=question_of(path),
         chosen=f"{plan.experiment.name}: {_chosen(plan)}",
         nonfinite=nonfinite.read_text(encoding="utf-8") if nonfinite.exists() else "",
     )

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 
 from backprop_jax.errors import ConfigError, message
 from backprop_jax.runner import folder as run_folder
-from backprop_jax.runner.curves import COLOURS, INK, PALE
+from backprop_jax.runner.curves import COLOURS, INK, dress
 from backprop_jax.runner.kinds import kind_of, run
 from backprop_jax.runner.numbers import numbers_of
+from backprop_jax.runner.report.page import sweep_page
 from backprop_jax.runner.resume import LATEST, changes, folder_of
 from backprop_jax.runner.run import CODES, COMPLETED, INTERRUPTED, STOPPED, WRONG
 from backprop_jax.runner.vectorised import run_together
@@ -87,7 +88,7 @@ def sweep(
                 mine = [plan for plan, one in zip(plans, runs, strict=True) if one in group]
                 run_together(path, mine, [folder / one.name for one in group], SAID, print)
 
-        return _all(runs, folder, at_once or 1, do)
+        return _all(path, runs, folder, at_once or 1, do)
 
 
 def grid(overrides: Sequence[str]) -> list[One]:
@@ -170,7 +171,9 @@ def _remember(folder: Path, overrides: Sequence[str], settings: dict[str, Any]) 
     run_folder.write_json(file, now)
 
 
-def _all(runs: list[One], folder: Path, size: int, do: Callable[[list[One]], None]) -> int:
+def _all(
+    path: Path, runs: list[One], folder: Path, size: int, do: Callable[[list[One]], None]
+) -> int:
     """Does what is left to do, the table brought up to date before and after each group of runs."""
     code, numbers = COMPLETED, itertools.count(1)
     for first in range(0, len(runs), size):
@@ -190,7 +193,7 @@ def _all(runs: list[One], folder: Path, size: int, do: Callable[[list[One]], Non
         if code in (INTERRUPTED, STOPPED):
             break
     print(_write_table(runs, folder, {}))
-    _draw(runs, folder)
+    _write_page(path, runs, folder, _draw(runs, folder))
     print(f"  results:    {folder}")
     return code
 
@@ -230,19 +233,8 @@ def _scalars(numbers: dict[str, Any]) -> dict[str, Any]:
 
 def _write_table(runs: list[One], folder: Path, now: dict[str, str]) -> str:
     """Writes the table of all runs, as Markdown, and returns it; `now` has states that go first."""
-    found = {one.name: _summary(folder / one.name) for one in runs}
-    figures = list(dict.fromkeys(key for one in found.values() for key in one["metrics"] or {}))
-    trains = not any("numbers" in one for one in found.values())
-    columns = ["steps", "loss", *(f"test {key}" for key in figures)] if trains else figures
-    head = [*runs[0].values, "status", *columns]
-    rows = [head, ["---"] * len(head)]
-    for one in runs:
-        summary = found[one.name]
-        tests = summary["metrics"] or {}
-        state = now.get(one.name, summary["status"])
-        begun = [*one.values.values(), str(state)]
-        trained = [str(summary["steps"]), _number(summary["loss"])] if trains else []
-        rows.append([*begun, *trained, *(_number(tests.get(key)) for key in figures)])
+    head, *rows = _rows(runs, folder, now)
+    rows = [head, ["---"] * len(head), *rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [" | ".join(f"{x:<{w}}" for x, w in zip(row, widths, strict=True)) for row in rows]
     text = "\n".join(f"| {line} |" for line in lines)
@@ -250,7 +242,37 @@ def _write_table(runs: list[One], folder: Path, now: dict[str, str]) -> str:
     return text
 
 
-def _draw(runs: list[One], folder: Path) -> None:
+def _write_page(path: Path, runs: list[One], folder: Path, figure: Figure | None) -> None:
+    """Writes the table and the picture as a page, with links to those of the runs."""
+    head, *rows = _rows(runs, folder, {})
+    links = [
+        f"{one.name}/{run_folder.REPORT}"
+        if (folder / one.name / run_folder.REPORT).is_file()
+        else ""
+        for one in runs
+    ]
+    run_folder.write(folder / run_folder.REPORT, sweep_page(path, head, rows, links, figure))
+
+
+def _rows(runs: list[One], folder: Path, now: dict[str, str]) -> list[list[str]]:
+    """Returns the table of all runs, its head first; `now` has states that go first."""
+    found = {one.name: _summary(folder / one.name) for one in runs}
+    figures = list(dict.fromkeys(key for one in found.values() for key in one["metrics"] or {}))
+    trains = not any("numbers" in one for one in found.values())
+    columns = ["steps", "loss", *(f"test {key}" for key in figures)] if trains else figures
+    head = [*runs[0].values, "status", *columns]
+    rows = [head]
+    for one in runs:
+        summary = found[one.name]
+        tests = summary["metrics"] or {}
+        state = now.get(one.name, summary["status"])
+        begun = [*one.values.values(), str(state)]
+        trained = [str(summary["steps"]), _number(summary["loss"])] if trains else []
+        rows.append([*begun, *trained, *(_number(tests.get(key)) for key in figures)])
+    return rows
+
+
+def _draw(runs: list[One], folder: Path) -> Figure | None:
     """Draws what each run ended with over the values of the first key that varies."""
     found = {one.name: _summary(folder / one.name) for one in runs}
     key, *others = runs[0].values
@@ -265,7 +287,7 @@ def _draw(runs: list[One], folder: Path) -> None:
     panels = [("training loss", lambda one: found[one.name]["loss"])] if trains else []
     panels += [(f"test {name}" if trains else name, figure_of(name)) for name in names]
     if not panels:
-        return
+        return None
     figure = Figure(figsize=(0.4 + 4.2 * len(panels), 3.9), dpi=144, layout="constrained")
     for axes, (title, value) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
@@ -281,13 +303,12 @@ def _draw(runs: list[One], folder: Path) -> None:
         axes.set_xticks(range(len(ticks)), ticks, rotation=30 if len(ticks) > 5 else 0)
         axes.set_xlabel(key, color=INK)
         axes.set_title(title, loc="left", fontsize=10, color=INK)
-        axes.grid(color=PALE, lw=0.6)
-        axes.tick_params(colors=INK, labelsize=9)
-        axes.spines[["top", "right"]].set_visible(False)
+        dress(axes)
     if others and len(groups) <= len(COLOURS):
         figure.axes[0].legend(frameon=False, fontsize=8, labelcolor=INK)
     with run_folder.whole(folder / PICTURE) as file:
         figure.savefig(file, format="png")
+    return figure
 
 
 def _told(summary: dict[str, Any]) -> str:

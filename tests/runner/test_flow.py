@@ -169,6 +169,10 @@ FOUND = {
         flow_of(lambda look, at: np.where((look == 5) & (at == 2), np.inf, 0.1)),
         {"nonfinite": np.inf},
     ),
+    "nothing is": (flow_of(np.nan, np.nan, np.nan), {"nonfinite": np.nan}),
+    "beyond all numbers": (
+        flow_of(lambda look, at: 1e60 ** (4 - at), np.inf), {"exploding": 1e60},
+    ),
     "none at all": (flow_of(lambda look, at: np.where(at < 2, 0.0, 0.1)), {"none": 0.0}),
     "dead": (flow_of(dead=lambda look, at: 0.7 * (at == 3)), {"dead": 0.7}),
     "dead once": (flow_of(dead=lambda look, at: 0.7 * (at == 3) * (look == 6)), {}),
@@ -182,7 +186,10 @@ FOUND = {
 def test_findings(name):
     flow, expected = FOUND[name]
     found = findings(flow)
-    assert {one.kind: pytest.approx(one.value, rel=1e-6) for one in found} == expected
+    expected = {
+        kind: pytest.approx(value, rel=1e-6, nan_ok=True) for kind, value in expected.items()
+    }
+    assert {one.kind: one.value for one in found} == expected
 
 
 def test_a_finding_says_where_when_and_how_much():

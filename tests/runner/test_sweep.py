@@ -1,7 +1,9 @@
 """Many runs of one configuration: each in its folder, gone on with after a stop, in a table."""
 
+import re
 from contextlib import nullcontext
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -96,6 +98,11 @@ def test_a_sweep_is_done_stopped_and_gone_on_with(cli, folder, monkeypatch):
     assert started[3] == {"resume": Path("out") / NAMES[2]}
     assert sorted(path.name for path in (folder / "out").iterdir() if path.is_dir()) == NAMES
     assert (folder / "out/sweep.png").read_bytes().startswith(b"\x89PNG")
+    page = (folder / "out/report.html").read_text()
+    assert page.count("<svg ") == 1
+    links = re.findall(r'<a href="([^"]*)"', page)
+    assert links
+    assert all((folder / "out" / unquote(link)).is_file() for link in links)
     assert "step 12/12  test  loss" in (folder / "out" / NAMES[0] / "output.txt").read_text()
     recipe = (folder / "line.yaml").read_text()
     (folder / "line.yaml").write_text(recipe.replace("log_every: 5", "log_every: 6"))

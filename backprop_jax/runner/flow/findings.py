@@ -115,7 +115,8 @@ def _over_depth(flow: Flow) -> Iterator[Finding]:
         ("exploding", "grows", lambda total: total > SPREAD),
     )
     for slope in slopes(flow):
-        totals = slope.factors ** (len(slope.layers) - 1)
+        with np.errstate(over="ignore"):
+            totals = slope.factors ** (len(slope.layers) - 1)
         for kind, does, is_far in sides:
             looks = np.flatnonzero(is_far(totals))
             if len(looks) < max(1, OFTEN * len(flow.steps)):

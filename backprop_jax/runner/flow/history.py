@@ -58,7 +58,8 @@ class Flow:
     @property
     def ratio(self) -> Table:
         """Update over weight; NaN where the weights are zero."""
-        return self.update / np.where(self.weight > 0, self.weight, np.nan)
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self.update / np.where(self.weight > 0, self.weight, np.nan)
 
     def rows(self, look: int = -1) -> list[list[str]]:
         """Returns a look as text, a row for each layer, as `HEAD` says."""

@@ -1,4 +1,4 @@
-"""The page of a run: what stands on it, and the templates that it is made with."""
+"""The page of a run, and of a sweep: what stands on it, and the templates it is made with."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from backprop_jax.runner.curves import draw_panel, panels_of
 from backprop_jax.runner.flow import pictures as flow_pictures
 from backprop_jax.runner.flow.history import HEAD, Flow
+from backprop_jax.runner.pages import QUESTION
+from backprop_jax.runner.pages import head as page_head
 from backprop_jax.runner.plan import origins
 from backprop_jax.runner.report.pictures import svg
 from backprop_jax.runner.training import Record
@@ -81,6 +83,37 @@ def run_page(
         config=[(".".join(map(str, keys)), x, said) for keys, x, said in origins(plan) if said],
         environment=list(_lines(environment)),
     )
+
+
+def sweep_page(
+    path: Path,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    links: Sequence[str],
+    figure: Figure | None,
+) -> str:
+    """Returns the page of a sweep.
+
+    Args:
+      path: the configuration.
+      head: of the table of all runs.
+      rows: of that table.
+      links: to the pages of the runs; "" for none.
+      figure: what they ended with; None for none.
+    """
+    return TEMPLATES.get_template("sweep.html").render(
+        policy=POLICY,
+        title=f"{path.stem}: {len(rows)} runs",
+        question=question_of(path),
+        head=head,
+        rows=list(zip(rows, links, strict=True)),
+        picture=None if figure is None else svg(figure, "what the runs ended with"),
+    )
+
+
+def question_of(path: Path) -> str:
+    """Returns the question in the first lines of a configuration; "" if there is none."""
+    return page_head(path).get(QUESTION, "") if path.is_file() else ""
 
 
 def picture(draw: Callable[[Axes], None], label: str, size: tuple[float, float] = PANEL) -> str:
