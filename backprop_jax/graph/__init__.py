@@ -9,5 +9,6 @@ chain              as text: the chain rule, factor by factor
 tree, opening      what the steps belong to, folds within folds; which are open at first
 picture, folded    the picture as data, in full and folded
 dot, drawing       that for Graphviz, and drawn by it
+lines              each step beside what its rule computes on the way back, and what is kept
 page, assets       that as a page of HTML, laid out by dagre, a JavaScript library that is in assets
 """

@@ -18,6 +18,7 @@ from backprop_jax.graph.folded import picture
 from backprop_jax.graph.picture import Picture
 from backprop_jax.graph.recording import Recording, check_concrete, record
 from backprop_jax.graph.values import Operation, Variable
+from backprop_jax.memory import MemoryPlan, memory_plan
 
 FORMATS = ("txt", "dot", "svg", "png", "html")
 
@@ -31,12 +32,14 @@ class Explanation:
       variables: operands first, then the results of the steps, in the order they were made.
       operations: the steps that lead to the result, in the order they were taken.
       recording: all that was met.
+      staged: makes the memory plan.
     """
 
     function: str
     variables: tuple[Variable, ...]
     operations: tuple[Operation, ...]
     recording: Recording
+    staged: Callable[[], MemoryPlan]
 
     def __getitem__(self, name: str) -> Variable:
         """Returns the variable of this name, or this formula where it has none.
@@ -72,6 +75,14 @@ class Explanation:
         root = tree.tree(self.function, self.operations)
         tree.placed(root, self.operands)
         return root
+
+    @functools.cached_property
+    def memory(self) -> MemoryPlan | None:
+        """What the gradient keeps for its way back, and why; None if it cannot be compiled."""
+        try:
+            return self.staged()
+        except TypeError:  # Python branches on a value, or the like.
+            return None
 
     @functools.cached_property
     def picture(self) -> Picture:
@@ -175,7 +186,13 @@ def explain(
     alone = "f" if "f" not in names else "result"
     title = title if title.isidentifier() else alone
     builder = Builder(recording, names, constants_of(args, known, set(places)))
-    return Explanation(title, *builder.build(title), recording)
+
+    def first(*args: Any) -> Any:
+        return fun(*args, **kwargs)[0] if has_aux else fun(*args, **kwargs)
+
+    first.__name__ = title
+    staged = functools.partial(memory_plan, first, *args, argnums=tuple(places))
+    return Explanation(title, *builder.build(title), recording, staged)
 
 
 def constants_of(args: Sequence, known: Sequence[str], chosen: set[int]) -> dict[int, str]:

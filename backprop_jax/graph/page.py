@@ -4,25 +4,24 @@ import functools
 import html as markup
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from backprop_jax.graph import lines
 from backprop_jax.graph.picture import Edge, Node, Picture
-from backprop_jax.graph.summaries import Summary, shown
-from backprop_jax.graph.tree import Fold, Row
-from backprop_jax.graph.values import Operation
+from backprop_jax.graph.summaries import Summary
 
 ASSETS = Path(__file__).parent / "assets"
-
-COLUMNS = ("value", "is", "cotangent", "kept for the way back", "written at")
 
 
 def html(explanation: Any) -> str:
     """Returns the page: the picture, which unfolds on a click, the steps, and the text."""
     title = f"Backward pass of {escaped(explanation.function)}"
     parts = [f"<h1>{title}</h1>", *fragment(explanation.picture)]
-    parts += ["<h2>Steps</h2>", *steps(explanation.tree)]
+    plan = explanation.memory
+    parts += ["<h2>Forward and backward</h2>", *lines.document(explanation.tree, plan)]
+    if plan is not None:
+        parts += ["<h2>Kept for the way back</h2>", f"<pre>{escaped(str(plan))}</pre>"]
     parts += ["<h2>Step by step</h2>", f"<pre>{escaped(str(explanation))}</pre>"]
     body = "\n".join(parts)
     return (
@@ -110,39 +109,6 @@ def plain(x: float | None) -> float | str | None:
     if x is None or isinstance(x, bool | int):
         return x
     return float(f"{x:.6g}") if math.isfinite(x) else str(x)
-
-
-def steps(root: Fold) -> list[str]:
-    """Returns the steps, folded as in the picture."""
-    rows = [child for child in root.children if type(child) is Row]
-    parts = [table(rows)] if rows else []
-    for child in root.children:
-        if type(child) is Fold and child.kind != "operands":
-            about = f" · {escaped(child.about)}" if child.about else ""
-            inner = "\n".join(steps(child))
-            head = f"<summary>{escaped(child.title)}{about}</summary>"
-            parts.append(f"<details>{head}\n{inner}\n</details>")
-    return parts
-
-
-def table(rows: list[Row]) -> str:
-    """Returns a table with a line for each value."""
-    head = "".join(f"<th>{title}</th>" for title in COLUMNS)
-    lines = "\n".join(line for row in rows for line in line_of(row.first))
-    return f"<table><tr>{head}</tr>\n{lines}\n</table>"
-
-
-def line_of(operation: Operation) -> Iterator[str]:
-    """Yields the lines of one step."""
-    for variable in operation.results:
-        made = f"{variable.name or variable.display} = {variable.formula}"
-        gradient = shown(variable.cotangent)
-        if len(variable.shares) > 1:
-            gradient += " = " + " + ".join(shown(s.value) for s in variable.shares)
-        cells = [made, shown(variable.value), gradient, operation.kept]
-        cells = "".join(f"<td>{escaped(cell)}</td>" for cell in cells)
-        place = escaped(operation.step.where())
-        yield f'<tr>{cells}<td class="where">{place}</td></tr>'
 
 
 def escaped(text: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from jax import lax
 
 import backprop_jax as bp
-from backprop_jax.graph import tree
+from backprop_jax.graph import lines, tree
 from backprop_jax.graph.values import Variable
 
 
@@ -199,6 +199,21 @@ def test_folds_within_folds(way):
     names = {node.name for node in nodes}
     assert {end for e in edges for end in (e.start, e.end)} <= names
     assert any(e.again for e in edges) == (way == "scanned")
+
+
+def test_the_document_tells_of_both_ways_and_what_is_kept():
+    found = bp.explain(mlp, P, jnp.ones((2, 3)), argnums=0)
+    told = [lines.line_of(o, found.memory) for o in found.operations]
+    back = {line.forward.split(" = ")[-1]: line.backward for line in told}
+    assert back["dot_general(h, p['v'])"] == ["dh += dv7 @ p['v']ᵀ", "dp['v'] += hᵀ @ dv7"]
+    assert back["tanh(v5)"] == ["dv5 += dh·(1 + h)·(1 - h)"]
+    assert back["v3 + v4"] == ["dv3 += dv5", "dv4 += sum(dv5)"]
+    assert told[3].kept == "float32[2,4]: 32 B, read on the way back"
+    assert found.memory is not None and found.memory.bytes == 56
+    page = found.render("html")
+    assert "<h2>Forward and backward</h2>" in page and "memory plan of" in page
+    branching = bp.explain(lambda x: x * x if x > 0 else -x, 2.0)
+    assert branching.memory is None and "<h2>Forward and backward</h2>" in branching.render("html")
 
 
 def test_the_picture_for_graphviz():
