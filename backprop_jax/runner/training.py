@@ -284,11 +284,7 @@ def train(
             record_losses(losses, number, latest, seconds, record)
             pending, latest = [], float(losses[-1])
         if look:
-            figures = _numbers(metrics(state.looked_at, task.test, task.train))
-            record({"kind": "test", "step": number} | figures)
-            if task.validation is not None:
-                figures = _numbers(metrics(state.looked_at, task.validation, task.train))
-                record({"kind": "validation", "step": number} | figures)
+            figures = _looked(metrics, state, task, record)
             if keep is not None:
                 keep.look(figures, Progress(state, pending, latest, seconds))
         early = look and number < task.steps and keep is not None and keep.enough(number)
@@ -299,6 +295,18 @@ def train(
         if early:
             return early
     return ""
+
+
+def _looked(
+    metrics: Callable[..., Any], state: State, task: Task, record: Callable[[Record], None]
+) -> dict[str, float]:
+    """Records the figures of the parts kept from training; returns those that decide."""
+    figures = {}
+    for kind in ("test", "validation"):
+        if (part := getattr(task, kind)) is not None:
+            figures = _numbers(metrics(state.looked_at, part, task.train))
+            record({"kind": kind, "step": int(state.step)} | figures)
+    return figures
 
 
 def _numbers(found: Any) -> dict[str, float]:
