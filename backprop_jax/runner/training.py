@@ -243,13 +243,7 @@ def train(
     if keep is not None and (why := keep.enough(first)):
         return why
     engine = engine_of(gradient, tell)
-    every, layers = gradient.flow_every, layers_at(task, state) if gradient.flow_every else None
-    # A step that is looked at is a program of its own, so that the others are what they were.
-    plain = make_step(engine, task.loss, plan.optimizer, None, training)
-    steps = {"plain": plain} if every != 1 else {}
-    if layers:
-        steps["looked at"] = make_step(engine, task.loss, plan.optimizer, layers, training)
-    steps = _compiled(steps, state, task, record)
+    steps, layers = _steps(plan, task, state, engine, record)
     norms = jax.jit(make_norms(engine_of(gradient), task.loss))
     ours = engine_of(dataclasses.replace(gradient, engine="backprop_jax"))
     check = make_check(ours, lambda engine: make_gradient(engine, task.loss))
@@ -264,9 +258,8 @@ def train(
         if gradient.example_norms_every and (number - 1) % gradient.example_norms_every == 0:
             figures = _numbers(norms(state, task.train, rows))
             record({"kind": "example_norms", "step": number} | figures)
-        look_in = bool(every) and (number - 1) % every == 0
-        step = steps["looked at" if look_in else "plain"]
-        state, loss, *measured = step(state, task.train, rows)
+        look_in = bool(gradient.flow_every) and (number - 1) % gradient.flow_every == 0
+        state, loss, *measured = steps[look_in](state, task.train, rows)
         if layers and measured:
             figures = written(layers, jax.device_get(measured[0]))
             record({"kind": "flow", "step": number} | figures)
@@ -314,6 +307,25 @@ def _numbers(found: Any) -> dict[str, float]:
     return {key: float(x) for key, x in jax.device_get(found).items()}
 
 
+def _steps(
+    plan: Plan, task: Task, state: State, engine: Engine, record: Callable[[Record], None]
+) -> tuple[dict[bool, Callable[..., tuple[Any, ...]]], Layers | None]:
+    """Returns the step compiled, by whether layers are looked at in it; and the layers.
+
+    A step that is looked at is a program of its own, so that the others are what they were.
+    """
+    training, every = plan.config.training, plan.config.gradient.flow_every
+    layers = layers_at(task, state) if every else None
+    kinds: dict[bool, Layers | None] = {False: None} if every != 1 else {}
+    if layers:
+        kinds[True] = layers
+    steps = {
+        kind: make_step(engine, task.loss, plan.optimizer, known, training)
+        for kind, known in kinds.items()
+    }
+    return _compiled(steps, state, task, record), layers
+
+
 def layers_at(task: Task, state: State) -> Layers:
     """Returns the layers of the model."""
     batch = jax.eval_shape(take, task.train, np.arange(task.batch_size))
@@ -326,11 +338,11 @@ def beginning(state: State) -> Progress:
 
 
 def _compiled(
-    steps: dict[str, Callable[..., Any]],
+    steps: dict[bool, Callable[..., Any]],
     state: State,
     task: Task,
     record: Callable[[Record], None],
-) -> dict[str, Callable[..., tuple[Any, ...]]]:
+) -> dict[bool, Callable[..., tuple[Any, ...]]]:
     """Returns the steps compiled, their state donated; records how long that took in all."""
     rows = np.arange(task.batch_size, dtype=np.int32)
     compiled, seconds = {}, {"trace": 0.0, "compile": 0.0}

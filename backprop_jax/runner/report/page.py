@@ -144,7 +144,8 @@ def _course(summary: Mapping[str, Any]) -> Iterator[str]:
 
 def _results(records: Sequence[Record]) -> Iterator[tuple[str, ...]]:
     """Yields for each figure its last value, its lowest and its highest, with their steps."""
-    for kind, called in (("train", "training"), ("test", "test")):
+    kinds = {"train": "training", "validation": "validation", "test": "test"}
+    for kind, called in kinds.items():
         found: dict[str, list[tuple[float, int]]] = {}
         for record in records:
             if record["kind"] == kind:
