@@ -13,7 +13,16 @@ from jax import lax
 
 import backprop_jax as bp
 from backprop_jax.engine import registry
-from tests.programs.judge import AGREES, BETTER, MISSING, NO_JAX, WRONG, judge
+from tests.programs.judge import (
+    AGREES,
+    BETTER,
+    INTERNAL,
+    MISSING,
+    NO_JAX,
+    WRONG,
+    judge,
+    settle,
+)
 
 VECTOR = np.array([0.3, -0.7, 0.5, 0.9])
 TABLE = np.array([-0.5, 0.1, 0.6])
@@ -132,6 +141,21 @@ def test_a_rule_that_is_not_there_is_noticed(monkeypatch, x64):
     monkeypatch.delitem(registry.book, lax.sin_p)
     verdicts = judge(Found(lambda ad, x: lax.sin(x), (VECTOR,)))
     assert verdicts[0].kind == MISSING
+
+
+@pytest.mark.skipif(jax.__version_info__ >= (0, 12), reason="mended in JAX")
+def test_what_jax_leaks_is_not_held_against_us(x64):
+    """Its derivative of exp1 cannot be differentiated: not by JAX, and by us where it is whole."""
+    exp1, x = jax.scipy.special.exp1, 1.5
+    with pytest.raises(TypeError, match="No constant handler") as theirs:
+        jax.grad(jax.grad(exp1))(x)
+    with pytest.raises(jax.errors.UnexpectedTracerError) as ours:
+        bp.grad(jax.grad(jax.checkpoint(jax.jit(exp1))))(x)
+    found = Found(lambda ad, x: exp1(x), (x,))
+    assert settle(found, "ours of JAX's", ours.value, theirs.value).kind == NO_JAX
+    assert settle(found, "ours of JAX's", ours.value, [x]).kind == INTERNAL
+    second = bp.grad(bp.grad(jax.checkpoint(jax.jit(exp1))))(x)
+    np.testing.assert_allclose(second, np.exp(-x) * (1 + x) / x**2, rtol=1e-12)
 
 
 def test_exponential_integral_under_vmap_and_jit():
