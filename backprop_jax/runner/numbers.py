@@ -30,6 +30,7 @@ ALONE = (
     ("gradient", "example_norms_every"),
     ("training", "validation_fraction"),
     ("training", "patience"),
+    ("tracking", "to"),
 )
 """Settings that one program cannot do for many runs."""
 

@@ -15,7 +15,16 @@ from backprop_jax.runner.document import Document, Keys, Problem, inline, raise_
 from backprop_jax.runner.experiment import Experiment, load
 from backprop_jax.runner.explain import validated
 from backprop_jax.runner.optimizers import build_optimizer, optimizer_settings
-from backprop_jax.runner.schema import SECTIONS, Checkpoint, Config, Gradient, Training, arguments
+from backprop_jax.runner.schema import (
+    SECTIONS,
+    Checkpoint,
+    Config,
+    Gradient,
+    Tracking,
+    Training,
+    arguments,
+)
+from backprop_jax.runner.trackers import need
 
 AnyKeys = dict[str, Any]
 
@@ -65,6 +74,7 @@ def make_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
     if config.training.label_smoothing and not experiment.asks("loss", "label_smoothing"):
         text = f"the loss of {experiment.name} does not ask for it: it has no such parameter"
         raise_problems([document.at_value(("training", "label_smoothing"), text)])
+    need(config.tracking, document)
     model = _build(document, "model", lambda: build_model(experiment, config.model))
     optimizer = _build(document, "optimizer", lambda: build_optimizer(config.optimizer))
     return Plan(config, document, experiment, model, optimizer)
@@ -72,7 +82,12 @@ def make_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
 
 def default_of(keys: Keys) -> Any:
     """Returns the default of a key that every experiment has, None for any other one."""
-    sections = {"training": Training, "gradient": Gradient, "checkpoint": Checkpoint}
+    sections = {
+        "training": Training,
+        "gradient": Gradient,
+        "checkpoint": Checkpoint,
+        "tracking": Tracking,
+    }
     section = Config if len(keys) == 1 else sections.get(str(keys[0])) if len(keys) == 2 else None
     found = [one.default for one in fields(section) if one.name == keys[-1]] if section else []
     return next((one for one in found if one is not MISSING), None)

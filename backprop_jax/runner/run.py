@@ -28,6 +28,7 @@ from backprop_jax.runner.resume import changes, folder_of, refuse
 from backprop_jax.runner.snapshots import DoesNotFit, Facts, fingerprint
 from backprop_jax.runner.stopping import stop_when_asked
 from backprop_jax.runner.task import Task, make_task
+from backprop_jax.runner.trackers import Trackers
 from backprop_jax.runner.training import (
     NonFiniteLoss,
     Progress,
@@ -130,7 +131,9 @@ def _train(
     records: list[Record] = run_folder.read_lines(path, position)
     resumed = bool(begun.state.step)
     status, why = "failed", ""
+    trackers = Trackers(folder, plan.config.tracking)
     try:
+        trackers.start(plan.settings, records)
         with (
             run_folder.json_lines(path, position) as lines,
             display(Console(file=sys.stdout), task.steps) as show,
@@ -141,6 +144,7 @@ def _train(
                     return
                 records.append(figures)
                 lines.add(figures)
+                trackers.log(figures)
                 show(figures)
 
             training = plan.config.training
@@ -175,6 +179,7 @@ def _train(
             if flow:
                 draw_flow(flow, title, folder / run_folder.FLOW)
             run_folder.write(folder / run_folder.REPORT, _report(plan, folder, summary, records))
+            trackers.finish(status)
     return summary
 
 

@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from backprop_jax.checkpoints import parsed
 
 EngineName = Literal["backprop_jax", "jax"]
+TrackerName = Literal["tensorboard", "wandb", "mlflow"]
 LAST = 2**31 - 1
 """The state of a run counts its steps in an int32."""
 
@@ -145,6 +146,17 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class Tracking:
+    """Who is told the figures of a run, besides its own folder."""
+
+    to: tuple[TrackerName, ...] = ()
+    """Any of `tensorboard`, `wandb` and `mlflow`, each an extra of that name."""
+
+    project: str = "backprop_jax"
+    """The project of Weights & Biases, the experiment of MLflow."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Config(Generic[Data, Model, Optimizer]):
     """One run."""
 
@@ -175,6 +187,9 @@ class Config(Generic[Data, Model, Optimizer]):
     checkpoint: Checkpoint
     """How often everything is written down that `--resume` needs, and how many of these stay."""
 
+    tracking: Tracking
+    """Who is told the figures of a run, besides its own folder."""
+
     @model_validator(mode="after")
     def has_what_to_wait_for(self) -> Self:
         """Checks that patience has a figure to watch."""
@@ -183,7 +198,7 @@ class Config(Generic[Data, Model, Optimizer]):
         return self
 
 
-SECTIONS = ("data", "model", "optimizer", "training", "gradient", "checkpoint")
+SECTIONS = ("data", "model", "optimizer", "training", "gradient", "checkpoint", "tracking")
 """The keys of `Config` that hold a section; a section left out is an empty one."""
 
 Field = tuple[str, Any, Any]

@@ -15,7 +15,7 @@ ADDED = [
     (
         "zzz: 3",
         "bad.yaml:3:1: zzz: unknown key; known: experiment, seed, precision, data, model, "
-        "optimizer, training, gradient, checkpoint",
+        "optimizer, training, gradient, checkpoint, tracking",
     ),
     ("seed: ten", "bad.yaml:3:7: seed: expected a whole number, got 'ten'"),
     ("seed: 1.5", "bad.yaml:3:7: seed: expected a whole number, got 1.5"),
@@ -50,6 +50,10 @@ ADDED = [
     (
         "gradient: {check_evry: 1}",
         "bad.yaml:3:12: gradient.check_evry: unknown key; did you mean 'check_every'?",
+    ),
+    (
+        "tracking: {to: [tensorbord]}",
+        "bad.yaml:3:17: tracking.to.0: unknown value 'tensorbord'; did you mean 'tensorboard'?",
     ),
     ("data: {sise: 3}", "bad.yaml:3:8: data.sise: unknown key; did you mean 'size'?"),
     ("data: {seed: 3}", "bad.yaml:3:8: data.seed: unknown key; known: size, noisy"),
@@ -273,6 +277,7 @@ def test_a_recipe_is_filled_in_with_defaults(folder):
             "best": None,
             "best_is": "lowest",
         },
+        "tracking": {"to": [], "project": "backprop_jax"},
     }
 
 
