@@ -146,7 +146,6 @@ def test_what_cannot_be_followed_is_an_error(what):
         bp.vjp(fun, jnp.ones(3))
 
 
-@pytest.mark.parametrize("call", [lambda f: bp.grad(f)(ref), lambda f: bp.vjp(f, ref)])
-def test_no_derivative_by_a_reference(call):
+def test_no_gradient_by_a_reference():
     with pytest.raises(TypeError, match="Argument is a mutable reference"):
-        call(lambda r: jnp.sum(r[...]))
+        bp.grad(lambda r: jnp.sum(r[...]))(ref)

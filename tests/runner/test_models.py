@@ -45,7 +45,7 @@ MODELS: dict[str, tuple[Any, Any, Any]] = {
 def asked(function: Callable, **given: Any) -> Any:
     """Returns what a function of an experiment returns, given what it asks for."""
     names = inspect.signature(function).parameters
-    return function(**{name: given[name] for name in names})
+    return function(**{name: value for name, value in given.items() if name in names})
 
 
 def drawn_like(shapes: Any) -> Any:
