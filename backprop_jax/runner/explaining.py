@@ -98,9 +98,8 @@ def write_explained(
     name = target.rpartition(":")[2] if is_function else Path(target).stem
     file = checked(output or Path(f"{name}.html"))
     if is_function:
-        options = {"args": args, "dtype": dtype}
-        words = [f"{key}={value}" for key, value in options.items() if value is not None]
-        found = function_explained(given([*overrides, f"function={target}", *words]), [Path()])
+        words = [*overrides, f"function={target}", *of_operands(args, dtype)]
+        found = function_explained(given(words), [Path()])
     else:
         found = file_explained(Path(target), overrides, args, dtype)
     try:
@@ -120,13 +119,17 @@ def file_explained(
     if kind == "lesson":
         raise ConfigError(f"{path}: a lesson is no function; name one: explain FILE.py:function")
     if kind == "function":
-        options = {"args": args, "dtype": dtype}
-        words = [f"{key}={value}" for key, value in options.items() if value is not None]
-        document = read(path, [*overrides, *words], default_of)
+        document = read(path, [*overrides, *of_operands(args, dtype)], default_of)
         return function_explained(document, folders_around(path, document, ("function",)))
     if args is not None:
         raise ConfigError(f"{path}: --args are those of a function; an experiment has its own")
     return step_explained(make_plan(path, [*overrides, *([f"precision={dtype}"] if dtype else [])]))
+
+
+def of_operands(args: str | None, dtype: str | None) -> list[str]:
+    """Returns the settings of a comparison that say what its function is given."""
+    options = {"args": args, "dtype": dtype}
+    return [f"{key}={value}" for key, value in options.items() if value is not None]
 
 
 def checked(file: Path) -> Path:

@@ -114,11 +114,10 @@ class Program:
             for name in ("train", "test")
         )
         self._plan, self._task = plan, tasks[0]
-        gradient = plan.config.gradient
-        self._engine = engine_of(gradient)
+        self._engine = engine_of(plan.config.gradient)
         self.block = jax.jit(self._block, donate_argnums=0)
         self.metrics = jax.jit(self._metrics)
-        self.check = make_check(engine_of(gradient), self._gradient, jax.vmap(difference))
+        self.check = make_check(self._engine, self._gradient, jax.vmap(difference))
 
     def trace(self, numbers: Numbers) -> None:
         """Traces a step and the metrics of as many runs as there are numbers."""
