@@ -1,6 +1,5 @@
 """From a recording to variables and operations: names, formulas, factors, contributions."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,9 +16,10 @@ from backprop_jax.graph.expressions import (
     constant,
     name,
     of_equation,
-    of_function,
+    of_jaxpr,
 )
 from backprop_jax.graph.names import assigned
+from backprop_jax.graph.programs import program_of
 from backprop_jax.graph.recording import Recording, Step
 from backprop_jax.graph.values import Factor, Operation, Share, Variable
 
@@ -149,16 +149,9 @@ class Builder:
             return [None] * len(step.slots)
         shown = dict(zip(OPERANDS, self.displayed(step), strict=False))
         shown["z"] = self.variables[step.result_slots[0]].display  # type: ignore[index]
-        given: list[int] = []
-
-        def back(*values: Any) -> list:
-            named = dict(zip(kept, values, strict=False))
-            told = [ct.whole(g) for g in pull(dataclasses.replace(node, kept=named), [values[-1]])]
-            given[:] = [i for i, g in enumerate(told) if g is not None]
-            return [told[i] for i in given]
-
-        values, operands = [*kept.values(), one], [*(shown[n] for n in kept), constant(1)]
-        formulas = of_function(back, values, operands)
+        operands = [*(shown[n] for n in kept), constant(1)]
+        closed, given = program_of(node, one)
+        formulas = of_jaxpr(closed.jaxpr, closed.consts, operands)
         short = [f if len(str(f)) <= LONGEST else None for f in formulas]
         found = dict(zip(given, short, strict=True))
         return [found.get(i) for i in range(len(step.slots))]

@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax.extend.core import Literal
 
@@ -200,9 +199,3 @@ def of_jaxpr(jaxpr: Any, consts: Sequence, operands: Sequence[Expression]) -> li
         found = of_equation(equation.primitive, equation.params, [*map(read, equation.invars)])
         known.update(zip(equation.outvars, found, strict=False))
     return [read(atom) for atom in jaxpr.outvars]
-
-
-def of_function(fun: Callable, values: Sequence, operands: Sequence[Expression]) -> list:
-    """Returns the formulas of what a function returns, a flat list of scalars."""
-    closed = jax.make_jaxpr(fun)(*values)
-    return of_jaxpr(closed.jaxpr, closed.consts, operands)

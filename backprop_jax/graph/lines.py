@@ -1,6 +1,5 @@
 """The document: each step beside what its rule computes on the way back, and what is kept."""
 
-import dataclasses
 import html as markup
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,10 +7,8 @@ from typing import Any, NamedTuple
 import jax
 from jax.extend.core import Literal
 
-from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.registry import OPERANDS
 from backprop_jax.engine.registry import Row as Rule
-from backprop_jax.engine.reverse import pull
 from backprop_jax.graph.chain import differential
 from backprop_jax.graph.expressions import (
     ATOM,
@@ -24,6 +21,7 @@ from backprop_jax.graph.expressions import (
     of_equation,
 )
 from backprop_jax.graph.picture import is_plain
+from backprop_jax.graph.programs import program_of
 from backprop_jax.graph.summaries import shown
 from backprop_jax.graph.tree import Fold, Row
 from backprop_jax.graph.values import Operation, Variable
@@ -93,16 +91,9 @@ def backward(operation: Operation) -> list[str]:
     shown_as["z"] = str(operation.results[0].name or operation.results[0].display)
     if not set(kept) <= set(shown_as):
         return told
-    given: list[int] = []
-
-    def back(*values: Any) -> list:
-        named = dict(zip(kept, values, strict=False))
-        found = [ct.whole(g) for g in pull(dataclasses.replace(node, kept=named), [values[-1]])]
-        given[:] = [i for i, g in enumerate(found) if g is not None]
-        return [found[i] for i in given]
-
-    values = [*kept.values(), jax.ShapeDtypeStruct(node.result_avals[0].shape, ct_type(node))]
-    closed = jax.make_jaxpr(back)(*values)
+    closed, given = program_of(
+        node, jax.ShapeDtypeStruct(node.result_avals[0].shape, ct_type(node))
+    )
     operands = [*(name(shown_as[letter]) for letter in kept), name(after)]
     for place, formula in zip(given, read(closed.jaxpr, operands), strict=True):
         if len(formula) <= LONGEST:
