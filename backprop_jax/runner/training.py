@@ -24,9 +24,8 @@ from backprop_jax.runner.task import Task, batches, check_contract, take
 from backprop_jax.taps.report import Report
 
 Record = dict[str, Any]
-"""One line of metrics.jsonl: `kind` (compile, train, test, gradient_check, flow,
-validation, example_norms), `step`, and
-figures."""
+"""One line of metrics.jsonl: `step`, figures, and their `kind`: compile, train, test, validation,
+gradient_check, example_norms or flow."""
 
 AT_ONCE = 16
 """Examples whose gradients are held at the same time."""
