@@ -5,6 +5,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax import lax
 
@@ -132,7 +133,6 @@ def test_norms_are_those_of_all_elements_however_small():
 
 
 def test_the_update_is_that_of_the_optimizer():
-    optax = pytest.importorskip("optax")
     params = {"b": layer(4, 4), "a": layer(4, 1)}
     flow = gradient_flow(deep(jnp.tanh), params, X, optimizer=optax.sgd(0.1))
     np.testing.assert_allclose(flow.update, 0.1 * flow.gradient, rtol=1e-5)
