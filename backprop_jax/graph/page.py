@@ -1,6 +1,8 @@
 """The explanation as a page of HTML that needs nothing else: no network, all of it in one file."""
 
+import base64
 import functools
+import hashlib
 import html as markup
 import json
 import math
@@ -47,9 +49,21 @@ def fragment(picture: Picture) -> list[str]:
         f"<style>\n{asset('picture.css')}</style>",
         f'<div class="bp"><script type="application/json">{data(picture)}</script>'
         "<noscript>The picture is drawn by a script.</noscript></div>",
-        f"<script>\n/*!\ndagre, https://github.com/dagrejs/dagre\n{asset('dagre.LICENSE.txt')}*/\n"
-        f"{layout()}\n{asset('picture.js')}</script>",
+        f"<script>{script()}</script>",
     ]
+
+
+@functools.cache
+def script() -> str:
+    """Returns the script that draws pictures: that which lays out, and ours."""
+    licence = f"/*!\ndagre, https://github.com/dagrejs/dagre\n{asset('dagre.LICENSE.txt')}*/"
+    return f"\n{licence}\n{layout()}\n{asset('picture.js')}"
+
+
+def script_hash() -> str:
+    """Returns by what a Content-Security-Policy allows the script, and no other."""
+    digest = hashlib.sha256(script().encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 @functools.cache

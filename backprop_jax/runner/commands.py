@@ -14,7 +14,7 @@ from backprop_jax.errors import ConfigError
 from backprop_jax.runner import comparing
 from backprop_jax.runner.compose import BASE, read
 from backprop_jax.runner.document import given
-from backprop_jax.runner.explaining import first_step
+from backprop_jax.runner.first import first_step
 from backprop_jax.runner.kinds import KINDS, Kind, kind_of
 from backprop_jax.runner.plan import default_of, explained, folders_around, make_plan
 from backprop_jax.runner.run import COMPLETED, WRONG

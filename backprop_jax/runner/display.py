@@ -12,7 +12,7 @@ from backprop_jax.runner.training import Record
 Show = Callable[[Record], None]
 
 LABELS = {"train": "", "test": "test", "gradient_check": "gradient check"}
-LABELS |= {"validation": "validation", "example_norms": "gradient norms"}
+LABELS |= {"validation": "validation", "example_norms": "gradient norms", "warning": "warning"}
 
 
 @contextmanager
@@ -50,5 +50,7 @@ def line(record: Record, steps: int) -> str:
     figures = "  ".join(
         f"{key} {x:.4g}" if isinstance(x, float) else f"{key} {x}" for key, x in shown
     )
+    if record["kind"] == "warning":
+        figures = record["text"]
     step = f"step {record['step']:>{len(str(steps))}}/{steps}"
     return "  ".join(part for part in (step, LABELS[record["kind"]], figures) if part)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import jax
 from pydantic import TypeAdapter
@@ -14,40 +13,9 @@ from backprop_jax.runner.comparing import WIDE, Comparison, prepared, told
 from backprop_jax.runner.compose import read
 from backprop_jax.runner.document import Document, given
 from backprop_jax.runner.explain import validated
+from backprop_jax.runner.first import step_explained
 from backprop_jax.runner.kinds import kind_of
-from backprop_jax.runner.plan import Plan, default_of, folders_around, make_plan
-from backprop_jax.runner.task import Task, batches, make_task, take
-from backprop_jax.runner.training import State, start
-
-
-class FirstStep(NamedTuple):
-    """What the first step of training starts from."""
-
-    task: Task
-    state: State
-    batch: Any
-
-
-def first_step(plan: Plan) -> FirstStep:
-    """Returns an experiment before its first step, in the precision of the current context."""
-    task = make_task(plan)
-    state = start(plan, task)
-    rows = next(batches(plan.config.seed, task.size, task.batch_size))
-    return FirstStep(task, state, take(task.train, rows))
-
-
-def step_explained(plan: Plan) -> Explanation:
-    """Returns the backward pass of an experiment's loss, at the first step.
-
-    It is run step by step, all of it: one batch, at the parameters that training starts from.
-    """
-    with jax.enable_x64(plan.config.precision == "float64"):
-        task, state, batch = first_step(plan)
-
-        def loss(params: Any, batch: Any, key: Any) -> Any:
-            return task.loss(params, batch, key)
-
-        return explain(loss, state.params, batch, state.key, argnums=0)
+from backprop_jax.runner.plan import default_of, folders_around, make_plan
 
 
 def function_explained(document: Document, folders: Sequence[Path]) -> Explanation:

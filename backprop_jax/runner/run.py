@@ -19,10 +19,12 @@ from backprop_jax.runner.document import dump
 from backprop_jax.runner.environment import environment
 from backprop_jax.runner.flow.findings import findings
 from backprop_jax.runner.flow.history import Flow
+from backprop_jax.runner.flow.lookout import Lookout
 from backprop_jax.runner.flow.pictures import draw_flow
 from backprop_jax.runner.keeper import Keeper, first_facts, newest
 from backprop_jax.runner.plan import Plan, make_plan
 from backprop_jax.runner.report.page import question_of, run_page
+from backprop_jax.runner.report.step import step_drawn
 from backprop_jax.runner.results import write_results
 from backprop_jax.runner.resume import changes, folder_of, refuse
 from backprop_jax.runner.snapshots import DoesNotFit, Facts, fingerprint
@@ -129,7 +131,7 @@ def _train(
     """Trains; each record is kept, written and shown. Returns the summary."""
     path, position = folder / run_folder.METRICS, facts["metrics_bytes"]
     records: list[Record] = run_folder.read_lines(path, position)
-    resumed = bool(begun.state.step)
+    resumed, lookout = bool(begun.state.step), Lookout(records)
     status, why = "failed", ""
     trackers = Trackers(folder, plan.config.tracking)
     try:
@@ -146,6 +148,8 @@ def _train(
                 lines.add(figures)
                 trackers.log(figures)
                 show(figures)
+                for warning in lookout.see(figures):
+                    record(warning)
 
             training = plan.config.training
             patience = (training.patience or 0) * training.eval_every
@@ -168,7 +172,7 @@ def _train(
         if status == "nonfinite" and (folder / run_folder.NONFINITE).exists():
             why += f"; see {run_folder.NONFINITE}"
         flow = Flow.of(records)
-        warnings = [dataclasses.asdict(found) for found in findings(flow)] if flow else []
+        warnings = warned(flow, records) if flow else []
         summary = run_folder.summarize(records, status, why)
         summary |= {"warnings": warnings, "resumed": facts["resumed"]}
         # On a full disk these fail as well; the first error is the one to be told.
@@ -178,14 +182,29 @@ def _train(
             draw(records, title, folder / run_folder.CURVES)
             if flow:
                 draw_flow(flow, title, folder / run_folder.FLOW)
-            run_folder.write(folder / run_folder.REPORT, _report(plan, folder, summary, records))
+            page = _report(plan, task, folder, summary, records)
+            run_folder.write(folder / run_folder.REPORT, page)
             trackers.finish(status)
     return summary
 
 
-def _report(plan: Plan, folder: Path, summary: dict[str, Any], records: Sequence[Record]) -> str:
+def warned(flow: Flow, records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Returns what is wrong with how gradients flowed: in all, and what was told on the way."""
+    found = [dataclasses.asdict(one) for one in findings(flow)]
+    known = {one["kind"] for one in found}
+    told = [one for one in records if one["kind"] == "warning" and one["about"] not in known]
+    said = ((one["about"], f"at step {one['step']}: {one['text']}") for one in told)
+    return found + [{"kind": kind, "text": text} for kind, text in said]
+
+
+def _report(
+    plan: Plan, task: Task, folder: Path, summary: dict[str, Any], records: Sequence[Record]
+) -> str:
     """Returns the page of a run."""
     path, nonfinite = Path(plan.document.name), folder / run_folder.NONFINITE
+    graph = why = ""
+    if summary["status"] == "completed":
+        graph, why = step_drawn(plan, task, summary["seconds"])
     return run_page(
         plan,
         summary,
@@ -195,6 +214,8 @@ def _report(plan: Plan, folder: Path, summary: dict[str, Any], records: Sequence
         question=question_of(path),
         chosen=f"{plan.experiment.name}: {_chosen(plan)}",
         nonfinite=nonfinite.read_text(encoding="utf-8") if nonfinite.exists() else "",
+        graph=graph,
+        undrawn=why,
     )
 
 

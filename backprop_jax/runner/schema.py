@@ -113,6 +113,9 @@ class Gradient:
     example_norms_every: Annotated[int, Ge(0)] = 0
     """Steps between two looks at the gradient norm of each example, from the first on; 0: none."""
 
+    graph: bool | None = None
+    """Draws the first step into report.html; null: if training took half a minute or more."""
+
     on_nonfinite: Literal["explain"] | None = None
     """`explain` writes where the first infinity or NaN was born into nonfinite.txt."""
 

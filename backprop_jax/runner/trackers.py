@@ -207,9 +207,10 @@ class Trackers:
     def _tell(self, name: TrackerName, record: Record) -> None:
         """Tells one tracker a line, unless it has been told it."""
         tracker, told = self._begun[name]
-        if record["step"] > told.get(record["kind"], -1):
+        numbers = figures(record)
+        if numbers and record["step"] > told.get(record["kind"], -1):
             with _telling(name):
-                tracker.log(record["step"], figures(record))
+                tracker.log(record["step"], numbers)
 
 
 def figures(record: Record) -> dict[str, float]:

@@ -25,7 +25,7 @@ from backprop_jax.taps.report import Report
 
 Record = dict[str, Any]
 """One line of metrics.jsonl: `step`, figures, and their `kind`: compile, train, test, validation,
-gradient_check, example_norms or flow."""
+gradient_check, example_norms, flow or warning."""
 
 AT_ONCE = 16
 """Examples whose gradients are held at the same time."""

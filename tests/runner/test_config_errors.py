@@ -268,6 +268,7 @@ def test_a_recipe_is_filled_in_with_defaults(folder):
             "check_every": 0,
             "flow_every": 0,
             "example_norms_every": 0,
+            "graph": None,
             "on_nonfinite": None,
         },
         "checkpoint": {

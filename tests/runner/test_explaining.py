@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import backprop_jax as bp
-from backprop_jax.runner.explaining import step_explained
+from backprop_jax.runner.first import step_explained
 from backprop_jax.runner.plan import make_plan
 
 FUNCTIONS = """

@@ -12,6 +12,8 @@ from jax import lax
 from backprop_jax.runner.flow.findings import findings
 from backprop_jax.runner.flow.history import Flow, gradient_flow
 from backprop_jax.runner.flow.layers import layers_of
+from backprop_jax.runner.flow.lookout import Lookout
+from backprop_jax.runner.flow.measuring import FIGURES
 
 KEY = jax.random.key(0)
 
@@ -200,6 +202,26 @@ def test_a_finding_says_where_when_and_how_much():
     )
 
 
+def seen_by(lookout, flow):
+    """Returns what a lookout tells while a flow is recorded, look by look."""
+    told = []
+    for look, step in enumerate(flow.steps):
+        tables = {name: getattr(flow, name)[look] for name in FIGURES}
+        told += lookout.see({"kind": "flow", "step": step, "layers": flow.layers} | tables)
+    return told
+
+
+def test_each_kind_is_told_once_when_it_is_first_so():
+    vanishing = FOUND["vanishing"][0]
+    (one,) = told = seen_by(Lookout(), vanishing)
+    assert (one["kind"], one["step"], one["about"]) == ("warning", 21, "vanishing")
+    assert one["text"].endswith("(1.0e+00 to 8.5e-05 at step 11): vanishing, in 3 of 3 looks")
+    assert seen_by(Lookout(told), vanishing) == []  # of a run that goes on
+    assert [x["step"] for x in seen_by(Lookout(), FOUND["not finite"][0])] == [51]
+    assert [x["step"] for x in seen_by(Lookout(), FOUND["nothing is"][0])] == [1]
+    assert seen_by(Lookout(), FOUND["healthy"][0]) == []
+
+
 # -- in a run --------------------------------------------------------------------------------------
 def lines(folder, out, *but):
     found = (folder / out / "metrics.jsonl").read_text().splitlines()
@@ -215,6 +237,9 @@ def test_a_run_keeps_it_and_trains_as_without_it(cli, folder):
     assert found["kind"] == "large"
     assert found["text"].startswith(text)
     assert f"  warning:    {found['text']}" in result.out.splitlines()
+    (told,) = [x for x in lines(folder, "with") if x["kind"] == "warning"]
+    assert (told["step"], told["about"]) == (11, "large")
+    assert f"step 11/20  warning  {told['text']}" in result.out.splitlines()
     assert (folder / "with/flow.png").read_bytes().startswith(b"\x89PNG")
     assert cli("run", "line.yaml", "--out", "without", rate).code == 0
     flow = Flow.of(lines(folder, "with"))
@@ -224,7 +249,7 @@ def test_a_run_keeps_it_and_trains_as_without_it(cli, folder):
     np.testing.assert_allclose(flow.update, 1e-9 * flow.gradient, rtol=1e-5)
 
     def losses(out):
-        return [x["loss"] for x in lines(folder, out, "compile", "flow")]
+        return [x["loss"] for x in lines(folder, out, "compile", "flow", "warning")]
 
     assert losses("with") == losses("without")
 

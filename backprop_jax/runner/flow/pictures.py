@@ -11,7 +11,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from backprop_jax.runner.curves import INK, PALE, dress
 from backprop_jax.runner.flow.findings import LARGE, SMALL
@@ -140,6 +140,7 @@ def _against_depth(axes: Axes, flow: Flow) -> None:
         label = f"step {flow.steps[look]}"
         axes.plot(good, layers, color=colours[number], label=label, lw=1.4, marker="o", ms=3)
     axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(LogLocator(subs=(3.0,)))
     shown = flow.gradient[looks]
     low, high = _span(shown[np.isfinite(shown) & (shown > 0)].tolist())
     axes.set_xlim(low / 1.3, high * 1.3)
@@ -148,7 +149,9 @@ def _against_depth(axes: Axes, flow: Flow) -> None:
     axes.set_title("norm of the gradient against depth", loc="left", fontsize=10, color=INK)
     dress(axes)
     axes.tick_params(which="both", labelsize=8)
-    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.08)}
+    # Below the numbers, however high the panel is.
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}
+    below["borderaxespad"] = 2.9
     axes.legend(
         frameon=False, fontsize=8, labelcolor=INK, ncols=MOST_LINES, columnspacing=1, **below
     )

@@ -1,5 +1,6 @@
-"""A run as one page of HTML that needs nothing else: no network, no script, all pictures within.
+"""A run as one page of HTML that needs nothing else: no network, all pictures within.
 
 page       what stands on it, and the templates that it is made with
+step       the picture of a run's first step
 pictures   figures as SVG that take on the page's colours
 """

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from backprop_jax.graph.page import script_hash
 from backprop_jax.runner.curves import draw_panel, panels_of
 from backprop_jax.runner.flow import pictures as flow_pictures
 from backprop_jax.runner.flow.history import HEAD, Flow
@@ -45,7 +46,8 @@ def run_page(
     question: str = "",
     chosen: str = "",
     nonfinite: str = "",
-    graph: str | None = None,
+    graph: str = "",
+    undrawn: str = "",
 ) -> str:
     """Returns the page of a run as HTML that needs nothing else.
 
@@ -58,11 +60,12 @@ def run_page(
       question: that the run answers; "" for none.
       chosen: what was chosen, in a few words.
       nonfinite: the report on what is not finite; "" for none.
-      graph: a picture of the step, as a part of a page that is trusted; None for none.
+      graph: a picture of the step, as a part of a page that is trusted; "" for none.
+      undrawn: why there is none, although it was wanted.
     """
     flow = Flow.of(records)
     return TEMPLATES.get_template("run.html").render(
-        policy=POLICY if graph is None else f"{POLICY}; script-src 'unsafe-inline'",
+        policy=f"{POLICY}; script-src {script_hash()}" if graph else POLICY,
         title=title,
         question=question,
         chosen=chosen,
@@ -79,7 +82,8 @@ def run_page(
             if x["kind"] == "gradient_check"
         ],
         nonfinite=nonfinite,
-        graph=None if graph is None else Markup(graph),
+        graph=Markup(graph),
+        undrawn=undrawn,
         config=[(".".join(map(str, keys)), x, said) for keys, x, said in origins(plan) if said],
         environment=list(_lines(environment)),
     )
