@@ -39,17 +39,23 @@ def dot_of_x(g: Any, x: Any, y: Any, *, dimension_numbers: tuple, precision: Any
 
 
 def dot_of_y(g: Any, x: Any, y: Any, *, dimension_numbers: tuple, precision: Any) -> Any:
-    """Returns the cotangent of y: x summed with g over what remains of x. See `dot_of_x`."""
+    """Returns the cotangent of y: x summed with g over what remains of x. See `dot_of_x`.
+
+    Where nothing remains of y, the axes of the product are y's contracted ones, whichever factor is
+    first. Then g is: an axis that `vmap` gives it stays in front, and nothing is transposed.
+    """
     (x_contract, y_contract), (x_batch, y_batch) = dimension_numbers
     x_kept = remaining(x.ndim, x_contract, x_batch)
     y_kept = remaining(len(y.shape), y_contract, y_batch)
     batch = tuple(range(len(x_batch)))
     g_axes = tuple(range(len(batch), len(batch) + len(x_kept)))
-    dims = ((tuple(x_kept), g_axes), (tuple(x_batch), batch))
+    factors, dims = (x, g), ((tuple(x_kept), g_axes), (tuple(x_batch), batch))
+    if not y_kept:
+        factors, dims = (g, x), tuple((b, a) for a, b in dims)
     y_contracted = [axis for _, axis in sorted(zip(x_contract, y_contract, strict=True))]
     order = [*y_batch, *y_contracted, *y_kept]
     options = {"precision": precision, "preferred_element_type": g.dtype}
-    product = lax.dot_general(x, g, dims, **options, out_sharding=of_product(y, order))
+    product = lax.dot_general(*factors, dims, **options, out_sharding=of_product(y, order))
     return rearrange(product, order, y.dtype)
 
 

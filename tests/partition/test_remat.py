@@ -105,18 +105,38 @@ def gradient(fun: Callable, *operands: Any) -> Any:
     return engine.grad(fun, (0, 1))(*operands)
 
 
+def keeps_results_of(names: Any) -> Callable:
+    """Returns the policy that lets the results of these primitives be kept, and no others."""
+    return lambda primitive, *avals, **params: primitive.name in names
+
+
+#: What `remat=` is drawn from: named choices, policies of any primitives, budgets from too few
+#: bytes to more than enough.
+REMATS = st.one_of(
+    st.sampled_from(CHOICES),
+    st.sets(
+        st.sampled_from(["add", "cond", "dot_general", "exp", "mul", "scan", "sin", "tanh"])
+    ).map(keeps_results_of),
+    st.integers(1, 3_000),
+)
+
+
 @pytest.mark.slow
 @hypothesis.settings(max_examples=14, deadline=None, derandomize=True, database=None)
-@hypothesis.given(
-    st.sampled_from(sorted(PROGRAMS)),
-    st.sampled_from(CHOICES),
-    st.sampled_from([None, 1, 2, 3, 7]),
-)
+@hypothesis.given(st.sampled_from(sorted(PROGRAMS)), REMATS, st.sampled_from([None, 1, 2, 3, 7]))
 def test_the_gradient_is_the_same_whatever_is_kept(name, remat, segments):
     fun = PROGRAMS[name]
+
+    def got(remat: Any) -> Any:
+        kept = bp.checkpoint(fun, remat=remat, segments=segments)
+        return jax.jit(bp.grad(kept, (0, 1)))(W, X)
+
     with jax.enable_x64(True):
-        got = bp.grad(bp.checkpoint(fun, remat=remat, segments=segments), (0, 1))
-        chex.assert_trees_all_close(jax.jit(got)(W, X), gradient(fun, W, X), rtol=1e-12, atol=1e-12)
+        try:
+            found = got(remat)
+        except errors.BudgetTooSmall as error:  # which says what suffices
+            found = got(int(re.search(r"it needs (\d+)", str(error))[1]))
+        chex.assert_trees_all_close(found, gradient(fun, W, X), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("remat", ["auto", "full", POLICIES.dots_saveable])
