@@ -196,9 +196,9 @@ elementwise(lax.add_p,          lambda g: g,                          lambda g: 
 elementwise(add_any_p,          lambda g: g,                          lambda g: g)
 elementwise(lax.sub_p,          lambda g: g,                          lambda g: -g)
 elementwise(lax.mul_p,          lambda g, y: g * y,                   lambda g, x: g * x)
-# -g x / y² overflows in y², and so does -g (z / y) once XLA has made x / (y y) of it. The sign comes
-# last: so XLA takes it out of a sum over a broadcast y, and keeps no broadcast of 1 / y.
-elementwise(lax.div_p,          lambda g, y: g / y,                   lambda g, y, z: -((g / y) * z))
+# -g x / y² overflows in y², and so does -g (z / y) once XLA has made x / (y y) of it. The sign is
+# last, so that XLA takes it out of the sum over a broadcast y, and keeps no broadcast of 1 / y.
+elementwise(lax.div_p,          lambda g, y: g / y,                   lambda g, y, z: -(g / y * z))
 elementwise(lax.rem_p,          lambda g: g,                          remainder_of_y)
 elementwise(lax.abs_p,          absolute)
 elementwise(lax.sign_p,         direction)

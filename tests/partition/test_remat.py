@@ -122,7 +122,7 @@ REMATS = st.one_of(
 
 
 @pytest.mark.slow
-@hypothesis.settings(max_examples=14, deadline=None, derandomize=True, database=None)
+@hypothesis.settings(max_examples=12, deadline=None, derandomize=True, database=None)
 @hypothesis.given(st.sampled_from(sorted(PROGRAMS)), REMATS, st.sampled_from([None, 1, 2, 3, 7]))
 def test_the_gradient_is_the_same_whatever_is_kept(name, remat, segments):
     fun = PROGRAMS[name]
