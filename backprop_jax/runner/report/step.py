@@ -9,7 +9,7 @@ import numpy as np
 from backprop_jax.runner.first import step_explained
 from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.task import Task, take
-from backprop_jax.taps.steps import every, level_of
+from backprop_jax.taps.steps import Loop, every, level_of
 
 EXAMPLES = 4
 """Of the first batch that are looked at."""
@@ -57,5 +57,9 @@ def is_small(plan: Plan, task: Task) -> bool:
 
 def steps_in(closed: Any) -> float:
     """Returns how many steps a program takes, all branches counted; infinity if nobody knows."""
-    loops = ([loop.length or math.inf for loop in step.loops] for step in every(level_of(closed)))
-    return sum(math.prod(lengths) for lengths in loops)
+    return sum(math.prod(map(trips_of, step.loops)) for step in every(level_of(closed)))
+
+
+def trips_of(loop: Loop) -> float:
+    """Returns how many trips a loop has; infinity if nobody knows."""
+    return math.inf if loop.length is None else loop.length
