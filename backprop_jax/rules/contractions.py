@@ -51,7 +51,7 @@ def dot_of_y(g: Any, x: Any, y: Any, *, dimension_numbers: tuple, precision: Any
     g_axes = tuple(range(len(batch), len(batch) + len(x_kept)))
     factors, dims = (x, g), ((tuple(x_kept), g_axes), (tuple(x_batch), batch))
     if not y_kept:
-        factors, dims = (g, x), tuple((b, a) for a, b in dims)
+        factors, dims = (g, x), ((g_axes, tuple(x_kept)), (batch, tuple(x_batch)))
     y_contracted = [axis for _, axis in sorted(zip(x_contract, y_contract, strict=True))]
     order = [*y_batch, *y_contracted, *y_kept]
     options = {"precision": precision, "preferred_element_type": g.dtype}
