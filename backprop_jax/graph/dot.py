@@ -5,8 +5,8 @@ from typing import Any
 
 from backprop_jax.graph.picture import Edge, Node
 
-#: A program of no more boxes is drawn from left to right.
-WIDE = 22
+#: A program of no more boxes, and no more one after the other, is drawn from left to right.
+WIDE, LONG = 22, 11
 
 COLOURS = {
     "operand": "#bbf7d0",
@@ -29,8 +29,18 @@ def text(explanation: Any) -> str:
     """Returns the picture in Graphviz's language, as it is folded at first."""
     nodes, edges = explanation.picture.seen()
     lines = inside("", nodes) + [edge(each) for each in edges]
-    head = HEAD % ("LR" if len(nodes) <= WIDE else "TB")
+    is_wide = len(nodes) <= WIDE and longest(nodes, edges) <= LONG
+    head = HEAD % ("LR" if is_wide else "TB")
     return head + "".join(f"  {line}\n" for line in lines) + "}\n"
+
+
+def longest(nodes: list[Node], edges: list[Edge]) -> int:
+    """Returns how many boxes there are one after the other, at most."""
+    depth: dict[str, int] = {}
+    for node in nodes:
+        before = (depth.get(e.start, 0) for e in edges if e.end == node.name and not e.again)
+        depth[node.name] = 1 + max(before, default=0)
+    return max(depth.values(), default=0)
 
 
 def inside(parent: str, nodes: list[Node]) -> list[str]:

@@ -16,7 +16,8 @@ def draw(text: str, form: str) -> bytes:
     Raises:
       ImportError: pygraphviz is not installed.
     """
-    return graphviz().AGraph(string=text).draw(format=form, prog="dot")
+    fine = "-Gdpi=144" if form == "png" else ""
+    return graphviz().AGraph(string=text).draw(format=form, prog="dot", args=fine)
 
 
 def graphviz() -> Any:

@@ -27,6 +27,9 @@ from backprop_jax.graph.tree import Fold, Row
 from backprop_jax.graph.values import Operation, Variable
 from backprop_jax.memory import MemoryPlan, in_bytes
 
+#: Steps of a fold that is open from the start, at most.
+FEW = 6
+
 COLUMNS = ("forward", "is", "backward", "kept, and why", "written at")
 
 
@@ -193,5 +196,6 @@ def document(root: Fold, plan: MemoryPlan | None) -> list[str]:
             about = f" · {markup.escape(child.about)}" if child.about else ""
             inner = "\n".join(document(child, plan))
             head = f"<summary>{markup.escape(child.title)}{about}</summary>"
-            parts.append(f"<details>{head}\n{inner}\n</details>")
+            few = " open" * (sum(1 for _ in child.rows()) <= FEW)
+            parts.append(f"<details{few}>{head}\n{inner}\n</details>")
     return parts

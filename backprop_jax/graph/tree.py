@@ -250,8 +250,10 @@ def simplified(child: Any) -> list:
     if len(rest) != 1 or (slices and (type(rest[0]) is not Fold or child.kind != "loop")):
         return [child]
     (only,) = rest
-    if type(only) is not Fold or only.kind == "line":
+    if type(only) is not Fold:
         return [only] if child.kind != "loop" else [child]
+    if only.kind == "line" and child.kind == "loop":
+        return [child]
     better, other = sorted((child, only), key=lambda each: KINDS.index(each.kind))
     if better is child and child.kind == "loop" and other.kind != "part":
         better.title = other.title

@@ -243,14 +243,33 @@ def test_pictures_are_laid_out_by_graphviz(monkeypatch, tmp_path):
         def __init__(self, string: str) -> None:
             self.text = string
 
-        def draw(self, format: str, prog: str) -> bytes:
-            return f"<?xml?><svg>{prog} {format}</svg>".encode()
+        def draw(self, format: str, prog: str, args: str) -> bytes:
+            return f"<?xml?><svg>{prog} {format}{args}</svg>".encode()
 
     monkeypatch.setitem(sys.modules, "pygraphviz", types.SimpleNamespace(AGraph=AGraph))
     found = bp.explain(lambda x: x * x, 3.0)
     found.save(tmp_path / "x.png")
-    assert (tmp_path / "x.png").read_bytes() == b"<?xml?><svg>dot png</svg>"
+    assert (tmp_path / "x.png").read_bytes() == b"<?xml?><svg>dot png-Gdpi=144</svg>"
     assert found._repr_svg_() == "<?xml?><svg>dot svg</svg>"
+
+
+def test_a_function_of_one_line_goes_by_its_name_and_a_long_chain_downwards():
+    def wave(x):
+        return jnp.sin(2 * x) * x + 1
+
+    def waves(count):
+        def run(x):
+            for _ in range(count):
+                x = wave(x)
+            return jnp.sum(x)
+
+        return bp.explain(run, jnp.ones(3))
+
+    found = waves(13)
+    titles = [child.title for child in found.tree.children if hasattr(child, "title")]
+    assert titles == ["wave"] * 13
+    assert "rankdir=TB" in str(found.render("dot"))
+    assert "rankdir=LR" in str(waves(2).render("dot"))
 
 
 def test_the_page_needs_nothing_else_and_escapes():
