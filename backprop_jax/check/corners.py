@@ -12,9 +12,6 @@ FIRST: dict[str, str] = {
 }
 
 SECOND: dict[str, str] = {
-    "np.linalg.eigh repeated, function": MEETING,
-    "np.linalg.eigh identity function": MEETING,
-    "np.linalg.svd repeated polar": MEETING,
     "svd values repeated sum of squares": MEETING,
     "nuclear norm of identity": MEETING,
     "lstsq of low rank": MEETING,

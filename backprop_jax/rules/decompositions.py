@@ -4,6 +4,7 @@ Written for the textbook's pairing, ḡ = conj(g); see `matrices`. Eigenvectors 
 are an arbitrary choice, and so are singular vectors: see `gauge`.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,16 @@ from backprop_jax.engine.cotangents import convert
 from backprop_jax.engine.registry import dear_to_recompute, pullback
 from backprop_jax.rules import matrices as m
 from backprop_jax.rules.elementary import is_complex
-from backprop_jax.rules.gauge import is_asked, is_small, nan_unless, of_spectrum, quotient
+from backprop_jax.rules.gauge import (
+    is_asked,
+    is_small,
+    nan_unless,
+    of_spectrum,
+    poison,
+    quotient,
+    spread,
+    still,
+)
 from backprop_jax.rules.matrices import adjoint, conjugate, product, transposed
 
 
@@ -65,9 +75,41 @@ def eigh(
         g, z = all_of_it(g, z, whole, subset_by_index)
     (of_v, of_w), (v, w) = g, z
     a = product(adjoint(v), conjugate(of_v))
-    inner = of_spectrum(a, of_w, w, lax.full_like(w, np.inf), a, is_asked(g[:1], asked[:1]))
+    others = functools.partial(of_others, m.hermitian(x, lower), v, w)
+    asks = is_asked(g[:1], asked[:1])
+    inner = of_spectrum(a, of_w, w, lax.full_like(w, np.inf), a, asks, others)
     s = product(product(v, inner), adjoint(v))
     return conjugate(m.triangle(2 * s, lower))
+
+
+def of_others(x: Any, v: Any, w: Any, a: Any, inner: Any, tied: Any, rho: Any) -> Any:
+    """Returns zeros that move as the rule at equal eigenvalues must, for loss(x) = tr hᴴ φ(x).
+
+    There `inner`, s, is h' ∘ φ[w_i, w_j] with h' = vᴴ h v. Let it have a cotangent k. Then vᴴ dx v,
+    p, within a subspace of eigenvalue w_i gets
+
+        Σ_l (k_il h'_lj + h'_il k_lj) φ[w_i, w_l, w_j].
+
+    Of other subspaces, the divided differences are (φ'(w_i) - φ[w_i, w_l]) / (w_i - w_l), and what
+    they say is known: c holds h'_il φ[w_i, w_l, w_i]. But through v and w it would come as the sum
+    of (k_il s_lj + s_il k_lj) and the diagonal of what is right, with another ratio for every l. So
+    it is taken from there, by the zeros vᴴ v - 1 and diag(w), and given to x.
+
+    Source: Bhatia 1997, Matrix Analysis, section V.3, for the derivatives of φ.
+    """
+    still_a, s, w_i = map(lax.stop_gradient, (a, inner, m.column(w)))
+    gap = w_i - lax.stop_gradient(m.row(w))
+    none = lax.full_like(s, 0)
+    some = spread(m.column(lax.reduce_or(tied, (tied.ndim - 1,))), tied)
+    same = tied | (m.on_diagonal(tied) & some)
+    beyond = some & ~same
+    gap = convert(lax.select(beyond, gap, lax.full_like(gap, np.inf)), s.dtype)
+    c = lax.select(beyond, (convert(rho, s.dtype) * adjoint(still_a) - s) / gap, none)
+    d = lax.select(beyond, -s - convert(w_i, s.dtype) * c, none)
+    p = product(product(adjoint(v), x), v) - m.diagonal_matrix(w, s.dtype)
+    p, q = (lax.select(same, still(each), none) for each in (p, product(adjoint(v), v)))
+    z = product(p, c) + product(q, d)
+    return z + adjoint(z)
 
 
 @pullback(lax.linalg.svd_p)
@@ -114,7 +156,9 @@ def svd(
         v, of_v = without_rest(v, of_v, k)
     a, b = product(adjoint(u), of_u), product(adjoint(v), of_v)
     unit = lax.abs(a) + lax.abs(b)
-    inner = of_spectrum(a + b, of_s, s, 2 * s, unit, is_asked(g[1:], asked[1:]))
+    asks = is_asked(g[1:], asked[1:])
+    others = functools.partial(unless_all, asks, height == width)
+    inner = of_spectrum(a + b, of_s, s, 2 * s, unit, asks, others)
     skew = (a - b - adjoint(a - b)) / 2
     inner = inner + quotient(skew, m.row(s) + m.column(s), s, unit)
     of_x = product(u, inner)
@@ -125,6 +169,21 @@ def svd(
         rest = quotient(of_v - product(v, b), m.row(s), s, of_v)
         of_x = of_x + product(u, adjoint(rest))
     return conjugate(of_x)
+
+
+def unless_all(asked: Any, square: bool, a: Any, inner: Any, tied: Any, rho: Any) -> Any:
+    """Returns zeros whose derivative is NaN where singular values are equal, with two exceptions.
+
+    These are a loss that asks for no vectors, and one of the polar factor u vᴴ of a square x, all
+    of whose singular values are equal. The second derivatives of others have divided differences
+    over sums besides those of `of_others`, and what comes through u, s, v does not tell their part.
+    """
+    del inner
+    every = lax.reduce_and(tied | m.on_diagonal(tied), (tied.ndim - 2, tied.ndim - 1))
+    every = lax.expand_dims(every, (every.ndim, every.ndim + 1))
+    return poison(
+        lax.full_like(a, 0) * a, tied & spread(asked, tied) & ~(every & (rho == 0) & square)
+    )
 
 
 def told_apart(s: Any, dtype: Any) -> Any:

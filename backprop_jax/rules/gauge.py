@@ -18,10 +18,14 @@ diagonal only. What is next to it depends on what the loss is:
 
 The first is known from v having no cotangent at all. The second is the third with ρ = 0. Where no
 ρ fits, as for a sum of such losses, the cotangent does not tell, and neither do we: NaN; so, too,
-where v has a cotangent of zero and w̄ is not zero, as at φ(w) = 0. Most second derivatives there are
-NaN. What cannot be told is a sum for which one ρ happens to fit, as it does where all elements of
-w̄ are equal and all of diag(vᴴ v̄): it is taken for the third. A loss of eigenvalues alone that tells
-equal ones apart, as the largest, has a kink; what is returned is a subgradient.
+where v has a cotangent of zero and w̄ is not zero, as at φ(w) = 0. What cannot be told is a sum for
+which one ρ happens to fit, as it does where all elements of w̄ are equal and all of diag(vᴴ v̄): it
+is taken for the third. A loss of eigenvalues alone that tells equal ones apart, as the largest, has
+a kink; what is returned is a subgradient.
+
+Second derivatives. As x moves, so do w̄_i and (vᴴ v̄)_ii, and with them ρ: their cotangents arrive
+at the eigenvectors once more and say what they say at first order. See `decompositions.of_others`
+for what other subspaces add. Third derivatives are NaN.
 """
 
 from collections.abc import Sequence
@@ -91,13 +95,39 @@ def is_asked(g: Any, asked: Sequence[bool]) -> Any:
     return found
 
 
-def of_spectrum(a: Any, of_w: Any, w: Any, turn: Any, unit: Any, asked: Any) -> Any:
+def still(a: Any) -> Any:
+    """Returns zeros that move as a does."""
+    return a - lax.stop_gradient(a)
+
+
+def poison(a: Any, where: Any) -> Any:
+    """Returns a with zeros at these places, of which the derivative is not a number."""
+    zero = lax.full_like(a, 0)
+    return lax.select(where, zero, a / lax.select(where, zero, lax.full_like(a, 1)))
+
+
+def spread(a: Any, like: Any) -> Any:
+    """Returns a row, a column or one element for each matrix, in the shape of matrices."""
+    return lax.broadcast_in_dim(a, like.shape, tuple(range(like.ndim)))
+
+
+def flat(a: Any) -> Any:
+    """Returns the vector of a column."""
+    return lax.squeeze(a, (a.ndim - 1,))
+
+
+def of_spectrum(
+    a: Any, of_w: Any, w: Any, turn: Any, unit: Any, asked: Any, beside: Any = None
+) -> Any:
     """Returns what the Hermitian matrix p = vᴴ dx v gets, p moving eigenvalues and eigenvectors.
 
         diag(w̄) + (a - aᴴ)/2 / (w_j - w_i),     a = vᴴ v̄,
 
     with `turn` in the place of the differences on the diagonal. Where eigenvalues are equal, what
     the module's first lines say; `asked` says whether the vectors have a cotangent: see `is_asked`.
+
+    `beside` makes, of a, of what is returned, of which pairs of eigenvalues are equal and of ρ, the
+    zeros that are added where there is such a pair: they move as the rest of it does.
     """
     if asked is None:
         return m.diagonal_matrix(of_w, a.dtype)
@@ -106,34 +136,68 @@ def of_spectrum(a: Any, of_w: Any, w: Any, turn: Any, unit: Any, asked: Any) -> 
     same = is_small(gap, w, axes=1)
     skew = (a - m.adjoint(a)) / 2
     tied = same & ~here & is_small(skew, unit)
-    gap = lax.select(
-        here, lax.broadcast_in_dim(m.row(turn), gap.shape, tuple(range(gap.ndim))), gap
-    )
+    gap = lax.select(here, spread(m.row(turn), gap), gap)
+    gap = lax.select(tied, lax.full_like(gap, np.inf), gap)
     inner = m.diagonal_matrix(of_w, a.dtype) + quotient(skew, gap, w, unit)
-    return lax.select(tied, of_subspace(a, of_w, same, unit, asked), inner)
+    within, rho = of_subspace(a, of_w, same, tied, unit, asked)
+    inner = lax.select(tied, within, inner)
+    if beside is None:
+        return inner
+    some = lax.reduce_or(tied, tuple(range(tied.ndim)))
+
+    def none(a: Any, *_: Any) -> Any:
+        return lax.full_like(a, 0)
+
+    return inner + lax.cond(some, beside, none, a, inner, tied, rho)
 
 
-def of_subspace(a: Any, of_w: Any, same: Any, unit: Any, asked: Any) -> Any:
+def of_subspace(a: Any, of_w: Any, same: Any, tied: Any, unit: Any, asked: Any) -> tuple[Any, Any]:
     """Returns ρ (a + aᴴ)/2 in each subspace of equal eigenvalues, NaN if the cotangent cannot tell.
 
-    For a = 0 that is 0 if w̄ is, or if nothing is asked of the vectors.
+    For a = 0 that is 0 if w̄ is, or if nothing is asked of the vectors. Besides, returns ρ, a column
+    with one element for each eigenvalue, 0 where it is not known.
+
+    As x moves, so does ρ, the mean of w̄_i / a_ii and w̄_j / a_jj. Where that cannot be had, as for
+    a = 0, the derivative of what is returned is NaN, and so is the second one everywhere.
     """
+    moving, moving_w = a, of_w
     a, of_w = lax.stop_gradient(a), lax.stop_gradient(of_w)
-    x = m.diagonal(lax.real(a) if is_complex(a) else a)
+    x = real_diagonal(a)
 
     def total(values: Any) -> Any:
-        spread = lax.broadcast_in_dim(m.row(values), same.shape, tuple(range(same.ndim)))
-        kept = lax.select(same, spread, lax.full_like(spread, 0))
-        return m.column(lax.reduce_sum(kept, (same.ndim - 1,)))
+        wide = spread(m.row(values), same)
+        return m.column(
+            lax.reduce_sum(lax.select(same, wide, lax.full_like(wide, 0)), (same.ndim - 1,))
+        )
 
     def none(errors: Any) -> Any:
         return total(lax.abs(errors)) <= bound(unit) * largest(of_w, 1)
 
-    rho = total(of_w * x) / total(x * x)
-    fits = none(of_w - lax.squeeze(rho, (rho.ndim - 1,)) * x)
-    told = fits & (total(lax.abs(x)) > bound(unit) * largest(unit, 2))
-    hermitian = (a + m.adjoint(a)) / 2
-    zero = is_small(hermitian, unit) & (none(of_w) | ~asked)
-    nan = lax.full((), np.nan, a.dtype)
-    known = lax.select(zero, lax.full_like(a, 0), hermitian * convert(rho, a.dtype))
-    return lax.select(zero | told, known, lax.broadcast(nan, a.shape))
+    square = total(x * x)
+    some = total(lax.abs(x)) > bound(unit) * largest(unit, 2)
+    rho = total(of_w * x) / lax.select(some, square, lax.full_like(square, 1))
+    some &= none(of_w - flat(rho) * x)
+    rho = lax.select(some, rho, lax.full_like(rho, 0))
+    told = tied & spread(some, tied)
+    weak = lax.abs(x) <= bound(unit) * flat(largest(unit, 2))
+    moved = still(moving_w - flat(rho) * real_diagonal(moving))
+    moved = moved / lax.select(weak, lax.full_like(x, 1), x)
+    moved = poison(moved, weak & lax.reduce_or(told, (told.ndim - 1,)))
+    hermitian = (moving + m.adjoint(moving)) / 2
+    known = hermitian * convert((m.row(moved) + m.column(moved)) / 2 + rho, a.dtype)
+    zero = tied & is_small(hermitian, unit) & (spread(none(of_w), tied) | spread(~asked, tied))
+    nothing = poison(lax.full_like(a, 0) * hermitian, zero & ~told & spread(asked, tied))
+    nan = lax.full(a.shape, np.nan, a.dtype)
+    return lax.select(told, known + twice(hermitian, told), lax.select(zero, nothing, nan)), rho
+
+
+def twice(a: Any, where: Any) -> Any:
+    """Returns zeros that have no second derivative at these places."""
+    zeros = still(lax.real(a) if is_complex(a) else a)
+    base = lax.select(where, zeros, lax.full_like(zeros, 1))
+    return convert(lax.select(where, lax.pow(base, 1.5), zeros), a.dtype)
+
+
+def real_diagonal(a: Any) -> Any:
+    """Returns the real part of the diagonal."""
+    return m.diagonal(lax.real(a) if is_complex(a) else a)

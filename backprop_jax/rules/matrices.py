@@ -78,6 +78,11 @@ def triangle(x: Any, is_lower: bool) -> Any:
     return half if is_lower else adjoint(half)
 
 
+def hermitian(x: Any, is_lower: bool) -> Any:
+    """Returns the Hermitian matrix of one triangle of x."""
+    return lower(x) + adjoint(lower(x, -1)) if is_lower else upper(x) + adjoint(upper(x, 1))
+
+
 def diagonal(x: Any) -> Any:
     """Returns the diagonal of a square matrix, as a vector."""
     return lax.reduce_sum(lax.select(on_diagonal(x), x, lax.full_like(x, 0)), (x.ndim - 1,))

@@ -135,6 +135,67 @@ def test_a_second_derivative_at_equal_eigenvalues_is_nan_and_not_wrong():
     assert jnp.isnan(bp.hessian(loss)(jnp.eye(2))).any()
 
 
+def second(grad: Callable, function: Callable) -> Callable:
+    """Returns the second derivative of a weighted sum: of x, weights and a direction."""
+
+    def first(x: jax.Array, weight: jax.Array) -> jax.Array:
+        return grad(lambda x: jnp.sum(weight * function((x + x.T) / 2)))(x)
+
+    return jax.jit(lambda x, weight, v: grad(lambda x: jnp.sum(v * first(x, weight)))(x))
+
+
+def test_the_second_derivative_of_a_function_of_a_matrix_at_equal_eigenvalues():
+    ours, theirs = (
+        second(bp.grad, spectral(lambda w: w**4)),
+        second(jax.grad, lambda x: x @ x @ x @ x),
+    )
+    constant = np.ones((4, 4)) + np.eye(4)  # structure that would let a wrong ratio pass
+    at = [*SPECTRA.values(), np.diag([2.0, 2.0, 1.0, 1.0]), np.diag([1.0, 1.0, 2.0, 3.0])]
+    for x in at:
+        for weight, v in [(H, Q), (np.ones((4, 4)), P), (constant, constant)]:
+            agrees(ours(x, weight, v), theirs(x, weight, v), 1e-10)
+
+
+def test_the_second_derivative_of_a_complex_one():
+    u = np.linalg.qr(H + 1j * H.T)[0]
+    x = jnp.asarray(u @ np.diag([1.0, 1.0, 2.0, 2.0]) @ u.conj().T)
+
+    def along(grad: Callable, function: Callable) -> Callable:
+        def loss(x: jax.Array) -> jax.Array:
+            return jnp.sum((H + 1j * Q) * function((x + x.conj().T) / 2)).real
+
+        return jax.jit(grad(lambda x: jnp.sum((P - 1j * H) * grad(loss)(x)).real))
+
+    ours, theirs = along(bp.grad, spectral(lambda w: w**3)), along(jax.grad, lambda x: x @ x @ x)
+    agrees(ours(x), theirs(x))
+
+
+def test_no_second_derivative_is_made_up_where_the_cotangent_does_not_tell_it():
+    def two(x: jax.Array) -> jax.Array:
+        w, v = jnp.linalg.eigh(x)
+        return H.T * ((v * w**3) @ v.T) + P * ((v * w**2) @ v.T)
+
+    along = second(bp.grad, two)
+    for x in [PAIR, *map(np.diag, ([2.0, 2.0, 1.0, 1.0], [1.0, 1.0, 2.0, 3.0]))]:
+        assert jnp.isnan(along(x, H, Q)).any()
+
+
+def test_the_second_derivative_of_a_polar_factor_at_equal_singular_values():
+    def newton(x: jax.Array) -> jax.Array:
+        for _ in range(6):  # twice the steps it takes to get from x there
+            x = (x + jnp.linalg.inv(x).T) / 2
+        return x
+
+    def along(grad: Callable, function: Callable) -> Callable:
+        first = grad(lambda x: jnp.sum(H * function(x)))
+        return jax.jit(grad(lambda x: jnp.sum(P * first(x))))
+
+    polar = lambda x: jnp.matmul(*jnp.linalg.svd(x)[::2])  # noqa: E731
+    ours = along(bp.grad, polar)
+    agrees(ours(Q), along(jax.grad, newton)(Q), 1e-10)
+    assert jnp.isnan(ours(TWICE)).any()
+
+
 @pytest.mark.parametrize("x", [TWICE, Q, 2 * np.eye(4)], ids=["pairs", "orthogonal", "diagonal"])
 def test_singular_values_may_be_equal(x):
     def polar(x: jax.Array) -> jax.Array:
