@@ -195,7 +195,7 @@ def twice(a: Any, where: Any) -> Any:
     """Returns zeros that have no second derivative at these places."""
     zeros = still(lax.real(a) if is_complex(a) else a)
     base = lax.select(where, zeros, lax.full_like(zeros, 1))
-    return convert(lax.select(where, lax.pow(base, 1.5), zeros), a.dtype)
+    return convert(lax.select(where, lax.pow(base, lax.full_like(base, 1.5)), zeros), a.dtype)
 
 
 def real_diagonal(a: Any) -> Any:
