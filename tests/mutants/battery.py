@@ -15,6 +15,7 @@ from backprop_jax.check.gradients.examine import Allowed, Examination
 from backprop_jax.check.gradients.findings import GradsReport
 from backprop_jax.check.gradients.sides import Side
 from backprop_jax.check.numerical.vectors import Moving, Space
+from backprop_jax.check.truth import DIGITS, m
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.registry import Constant, lookup
 from backprop_jax.extend import elementwise
@@ -25,6 +26,8 @@ from tests.rules.jaxprs import equations
 
 #: Two answers are the same if they differ by no more than this, relative to the largest: rounding.
 SAME = 1e-10
+#: A truth is computed to more digits than its case: the error of the case itself is below this.
+TRUE = 1e-9
 #: For what is missing where a series ends: the relative tolerance of a second look.
 TIGHT = 1e-11
 
@@ -92,6 +95,21 @@ class Trial:
             return None
         pull = quick_jit(functools.partial(pull_jax, self.recording.function))
         return pull(self.recording.operands, tuple(self.asked[0]))
+
+    @functools.cached_property
+    def truth(self) -> list | None:
+        """What the case's own truth says, if it has one."""
+        if self.case.truth is None:
+            return None
+        (x,), (z,), (g,) = self.recording.operands, self.values, self.asked[0]
+        with m.workdps(DIGITS):
+            pairs = zip(*(map(float, np.ravel(v)) for v in (x, z)), strict=True)
+            slopes = [float(self.case.truth(m.mpf(a), m.mpf(b))) for a, b in pairs]
+        return [wide(g) * np.reshape(slopes, np.shape(x))]
+
+    def is_true(self, answer: Sequence) -> bool:
+        """Returns whether an answer is the truth but for rounding; True if there is none to ask."""
+        return self.truth is None or distance(answer, self.truth) <= TRUE
 
     def check(self, engine: Engine, rtol: float | None = None) -> bool:
         """Returns whether the checker finds something wrong with an engine's answers.
@@ -191,6 +209,8 @@ class Trial:
             return "same value", change
         if not self.refusal and self.check(engine):
             return "found by check_grads", change
+        if not self.is_true(answers[0]):
+            return "found by mpmath", change
         if self.jax is not None:
             try:
                 assert_close(
@@ -258,16 +278,19 @@ def is_same(ours: Sequence, theirs: Sequence) -> bool:
 def judged(case: Case, limit: int = 0) -> Tally:
     """Returns what becomes of the mutants of a case, of at most so many if there is a limit.
 
-    A case whose slope cannot be measured and that `jax.vjp` has no answer for is not judged.
+    A case whose slope cannot be measured and that neither `jax.vjp` nor mpmath has an answer for is
+    not judged.
     """
     tally = Tally()
     trial = Trial(case)
-    if not case.has_slope and trial.jax is None:
+    if not case.has_slope and trial.jax is None and trial.truth is None:
         tally.counts["not judged: no oracle"] += 1
         return tally
     trial.record_ways_back()
     if case.has_slope and trial.refusal:
         tally.refused.append(f"{case.name}: {trial.refusal}")
+    if not trial.is_true(trial.right[0]):
+        tally.refused.append(f"{case.name}: mpmath says otherwise")
     mutants = list(trial.mutants())
     count = min(limit or len(mutants), len(mutants))
     for text, engine in (mutants[i * len(mutants) // count] for i in range(count)):

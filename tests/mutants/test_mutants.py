@@ -32,6 +32,14 @@ def test_a_rule_with_a_mistake_is_found_out(case):
     assert tally.counts["found by check_grads"]
 
 
+def test_a_rule_that_cannot_be_measured_is_held_against_the_truth():
+    (case,) = (case for case in CASES if case.name == "random_gamma")
+    tally = judged(case, limit=8)
+    assert not tally.survivors
+    assert not tally.refused
+    assert tally.counts["found by mpmath"] > 4
+
+
 @pytest.mark.slow
 def test_rules_that_are_right_are_found_right():
     small = [check for check in some(of_sizes, 97) if check.operands[0].size < 1e5]

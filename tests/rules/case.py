@@ -71,6 +71,8 @@ class Case:
       jax_fails: what is wrong with JAX's own derivative of it, so that we are not compared with it.
       jax_of_ours_fails: why JAX cannot differentiate our pullback, though it has one of its own.
       not_batched: why JAX cannot run it under `vmap`.
+      truth: takes operand and result of an elementwise function, as numbers of mpmath, and returns
+        the slope, where that is defined otherwise than by moving the operand.
       rounding: relative error that the function makes on its way, where that is not float64's.
     """
 
@@ -84,6 +86,7 @@ class Case:
     jax_fails: str = ""
     jax_of_ours_fails: str = ""
     not_batched: str = ""
+    truth: Callable | None = None
     rounding: float = 0.0
 
     @property

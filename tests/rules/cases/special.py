@@ -2,6 +2,7 @@
 """Cases of special functions, applied place by place."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import jax.scipy.special
 import numpy as np
 from jax import lax
 
+from backprop_jax.check.truth import m, slope_of
 from tests.rules.case import POSITIVE, REAL, Case, uniform
 
 KEY = np.array([3, 4], np.uint32)
@@ -31,6 +33,18 @@ def sample(draw: Callable) -> Callable:
     return lambda a: draw(jax.random.wrap_key_data(KEY), a, dtype=a.dtype)
 
 
+def gamma_quantile(a: Any, z: Any) -> Any:
+    """Returns how fast a quantile z of the gamma distribution of shape a moves with a.
+
+    P(a, z) stays what it is, so the slope is -∂P/∂a / ∂P/∂z, both from mpmath's P.
+    """
+
+    def chance(a: Any, z: Any) -> Any:
+        return m.gammainc(a, 0, z, regularized=True)
+
+    return -slope_of(chance, 0)(a, z) / slope_of(chance, 1)(a, z)
+
+
 # fmt: off
 CASES = [
     # -- gamma -----------------------------------------------------------------------
@@ -50,8 +64,8 @@ CASES = [
     Case("igammac",       at_shape(lax.igammac, 1.5),         [(3,)],         POSITIVE, "in x"),
     Case("igammac",       lax.igammac,                        [(5,), (5,)],   SHAPE, "in a, too", jax_fails="no second derivative in a"),
     Case("igamma_grad_a", lax.igamma_grad_a,                  [(5,), (5,)],   SHAPE, jax_fails="no derivative"),
-    Case("random_gamma",  sample(jax.random.gamma),           [(5,)],         SHAPE, dtypes=(), has_slope=False, jax_fails="no second derivative"),
-    Case("random_gamma",  sample(jax.random.loggamma),        [(5,)],         SHAPE, "in log space", dtypes=(), has_slope=False, jax_fails="no second derivative"),
+    Case("random_gamma",  sample(jax.random.gamma),           [(5,)],         SHAPE, dtypes=(), has_slope=False, jax_fails="no second derivative", truth=gamma_quantile),
+    Case("random_gamma",  sample(jax.random.loggamma),        [(5,)],         SHAPE, "in log space", dtypes=(), has_slope=False, jax_fails="no second derivative", truth=lambda a, z: gamma_quantile(a, m.exp(z)) / m.exp(z)),
     # -- beta ------------------------------------------------------------------------
     Case("regularized_incomplete_beta", at_shape(lax.betainc, 1.5, 2.5), [(3,)], CHANCE, "in x"),
     Case("regularized_incomplete_beta", lax.betainc,          [(5,), (5,), (5,)], (SHAPE, SHAPE, CHANCE), jax_fails="no derivative in a and b"),
