@@ -9,6 +9,7 @@ task          the plan with its data on the device
 training      the compiled step and its loop, with an engine from gradients
 folder        what is written; display and curves show it
 snapshots     one checkpoint as one file; keeper says when, and which ones stay
+hooks         what a configuration may do to cotangents on the way back
 resume        going on with a run; stopping: being asked to end one
 results       what an experiment shows when training is over
 adapters      models of Flax, Equinox and Haiku as pure functions
@@ -18,6 +19,6 @@ lesson        what a lesson is; comparing: what a comparison is; promises: what 
 show          one lesson or comparison from the file to the folder; pages: what its page says
 kinds         the kinds of configurations, in one list
 listing       the configurations in a folder
-vectorised    those that differ in numbers only, as one program: numbers, members
+vectorised    those that differ in numbers only, as one program: numbers, rows, members
 commands      compare, schema
 """

@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -36,7 +35,7 @@ from backprop_jax.check.witnesses.witness import Question
 from backprop_jax.errors import ConfigError, message
 from backprop_jax.runner.compose import read
 from backprop_jax.runner.document import Document
-from backprop_jax.runner.experiment import module_of
+from backprop_jax.runner.experiment import named_in
 from backprop_jax.runner.explain import validated
 from backprop_jax.runner.lesson import Lesson
 from backprop_jax.runner.plan import folders_around
@@ -267,13 +266,7 @@ def prepared(config: Comparison, folders: Sequence[Path]) -> Prepared:
     own = config.function.rpartition(":")[0]
 
     def load(name: str) -> Any:
-        place, _, function = name.rpartition(":")
-        module = module_of(place or own, folders, what="module")
-        if not hasattr(module, function):
-            close = get_close_matches(function, vars(module), n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(f"{place or own} has no {function!r}{hint}")
-        return getattr(module, function)
+        return named_in(name, folders, own)
 
     if not own:
         raise ConfigError(f"{config.function!r}: a function is written file.py:name")

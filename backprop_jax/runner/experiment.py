@@ -130,6 +130,26 @@ def module_of(name: str, folders: Iterable[Path], what: str = "experiment") -> M
     return _import_file(path) if path else importlib.import_module(name)
 
 
+def named_in(name: str, folders: Iterable[Path], own: str = "") -> Any:
+    """Returns what a name `file.py:name` or `package.module:name` means.
+
+    Args:
+      name: without a place, something in `own`.
+      folders: where files are looked for, in order of preference.
+      own: a file or module.
+
+    Raises:
+      ConfigError: there is nothing of this name.
+    """
+    place, _, word = name.rpartition(":")
+    module = module_of(place or own, folders, what="module")
+    if not hasattr(module, word):
+        close = get_close_matches(word, vars(module), n=1)
+        near = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"{place or own} has no {word!r}{near}")
+    return getattr(module, word)
+
+
 def _find(name: str, folders: list[Path], what: str) -> Path | None:
     """Returns the file of a module, or None for one that Python itself can find."""
     relative = Path(name if name.endswith(".py") else name.replace(".", "/") + ".py")

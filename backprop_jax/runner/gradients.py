@@ -12,6 +12,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 import backprop_jax
+from backprop_jax.errors import BadHook, UnknownStep
+from backprop_jax.runner.document import Document, raise_problems
+from backprop_jax.runner.hooks import Hooks
 from backprop_jax.runner.schema import EngineName, Gradient
 from backprop_jax.taps.report import Report
 
@@ -23,17 +26,43 @@ ENGINES: Mapping[EngineName, Engine] = {
 }
 
 
-def engine_of(gradient: Gradient, tell: Callable[[Report], Any] | None = None) -> Engine:
+def engine_of(
+    gradient: Gradient,
+    hooks: Hooks | None = None,
+    tell: Callable[[Report], Any] | None = None,
+) -> Engine:
     """Returns who computes the gradients of a run, with its options.
 
-    `tell` is given a report of what is not finite, if the run asks for one.
+    Args:
+      gradient: what the run says of it.
+      hooks: what becomes of cotangents on the way back.
+      tell: is given a report of what is not finite, if the run asks for one.
     """
     engine = ENGINES[gradient.engine]
-    options: dict[str, Any] = {"remat": gradient.remat, "on_nonfinite": tell}
+    options: dict[str, Any] = {
+        "remat": gradient.remat,
+        "hooks": hooks or None,
+        "on_nonfinite": tell,
+    }
     if gradient.on_nonfinite is None:
         del options["on_nonfinite"]
     given = {name: option for name, option in options.items() if option is not None}
     return functools.partial(engine, **given) if given else engine
+
+
+def check_hooks(document: Document, hooks: Hooks, loss: Callable[..., Any], *given: Any) -> None:
+    """Raises if a hook stands nowhere in the loss, or does not return a cotangent.
+
+    Raises:
+      ConfigError: with the place of each such hook.
+    """
+    problems = []
+    for where, hook in hooks.items():
+        try:
+            jax.eval_shape(ENGINES["backprop_jax"](loss, hooks={where: hook}), *given)
+        except (UnknownStep, BadHook) as error:
+            problems.append(document.at_key(("gradient", "hooks", where), str(error)))
+    raise_problems(problems)
 
 
 def difference(ours: Any, theirs: Any) -> dict[str, Float[Array, " leaves"]]:

@@ -1,21 +1,23 @@
 """One run among many that are one program: how far it is, and a folder as of a run alone."""
 
 import io
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from backprop_jax.errors import CannotWrite
 from backprop_jax.runner import folder as run_folder
 from backprop_jax.runner.document import dump
 from backprop_jax.runner.keeper import first_facts
 from backprop_jax.runner.plan import Plan
+from backprop_jax.runner.rows import fetched
 from backprop_jax.runner.run import closing, gone_on, headline
 from backprop_jax.runner.snapshots import fingerprint
 from backprop_jax.runner.task import Task, make_task
@@ -94,22 +96,17 @@ class Member:
 
 def states_of(states: State, alive: Sequence[tuple[int, Member]]) -> Iterator[tuple[Member, State]]:
     """Yields the runs that go on, each with its own state, on the host."""
-    leaves, structure = jax.tree.flatten(states)
-    leaves = [x if _is_key(x) else np.asarray(x) for x in leaves]
+    every = fetched(states)
     for index, one in alive:
         if one.status == RUNNING:
-            yield one, jax.tree.unflatten(structure, [x[index] for x in leaves])
-
-
-def _is_key(leaf: Any) -> bool:
-    """Says whether a leaf is a key of jax.random, which NumPy cannot hold."""
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            yield one, jax.tree.map(operator.itemgetter(index), every)
 
 
 def tasks_of(plans: Sequence[Plan]) -> tuple[list[Task], dict[str, Task]]:
     """Returns the task of each run, and those with different data, by the data's fingerprint."""
     asked: dict[str, Task] = {}
     known: dict[str, Task] = {}
+    begun: dict[str, Callable[[PRNGKeyArray], Any]] = {}
     tasks = []
     for plan in plans:
         said = repr((plan.config.seed, plan.config.data))
@@ -117,8 +114,22 @@ def tasks_of(plans: Sequence[Plan]) -> tuple[list[Task], dict[str, Task]]:
             task = make_task(plan)
             # Data that do not depend on the seed are there once.
             asked[said] = known.setdefault(fingerprint((task.train, task.test)), task)
-        tasks.append(make_task(plan, asked[said]))
+        task = make_task(plan, asked[said])
+        init = begun.setdefault(f"{said} {plan.config.model!r}", once(task.init))
+        tasks.append(replace(task, init=init))
     return tasks, known
+
+
+def once(init: Callable[[PRNGKeyArray], Any]) -> Callable[[PRNGKeyArray], Any]:
+    """Returns a function that is called once, and then returns the same again."""
+    found: list[Any] = []
+
+    def init_once(key: PRNGKeyArray) -> Any:
+        if not found:
+            found.append(init(key))
+        return found[0]
+
+    return init_once
 
 
 def member_of(

@@ -1,6 +1,6 @@
 """From a YAML file to a plan: everything a run needs, checked before anything is run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,13 @@ import optax
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
+from backprop_jax.arguments import check_callable
 from backprop_jax.errors import ConfigError
 from backprop_jax.runner.compose import origin, read
 from backprop_jax.runner.document import Document, Keys, Problem, inline, raise_problems
-from backprop_jax.runner.experiment import Experiment, load
+from backprop_jax.runner.experiment import Experiment, load, named_in
 from backprop_jax.runner.explain import validated
+from backprop_jax.runner.hooks import Hooks, hook_of
 from backprop_jax.runner.optimizers import build_optimizer, optimizer_settings
 from backprop_jax.runner.schema import (
     SECTIONS,
@@ -42,6 +44,7 @@ class Plan:
       experiment: the experiment's functions.
       model: what the experiment's functions get as `model`; None if it has no MODELS.
       optimizer: of optax.
+      hooks: functions of the cotangents on the way back, by where they stand.
     """
 
     config: Config[Any, Any, Any]
@@ -49,6 +52,7 @@ class Plan:
     experiment: Experiment
     model: Any
     optimizer: optax.GradientTransformationExtraArgs
+    hooks: Hooks
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -77,7 +81,8 @@ def make_plan(path: Path, overrides: Sequence[str] = ()) -> Plan:
     need(config.tracking, document)
     model = _build(document, "model", lambda: build_model(experiment, config.model))
     optimizer = _build(document, "optimizer", lambda: build_optimizer(config.optimizer))
-    return Plan(config, document, experiment, model, optimizer)
+    hooks = _hooks(config.gradient.hooks or {}, document, path)
+    return Plan(config, document, experiment, model, optimizer, hooks)
 
 
 def default_of(keys: Keys) -> Any:
@@ -173,6 +178,25 @@ def build_model(experiment: Experiment, section: Any) -> Any:
     if not experiment.models:
         return None
     return experiment.models[section.name](**arguments(section, but=("name",)))
+
+
+def _hooks(given: Mapping[str, Any], document: Document, path: Path) -> Hooks:
+    """Returns the hooks that a configuration means.
+
+    Raises:
+      ConfigError: there is no such function.
+    """
+    found, problems = {}, []
+    for where, said in given.items():
+        keys = ("gradient", "hooks", where)
+        folders = folders_around(path, document, keys)
+        try:
+            found[where] = hook_of(said, lambda name, folders=folders: named_in(name, folders))
+            check_callable(found[where])
+        except (ConfigError, TypeError) as error:
+            problems.append(document.at_value(keys, str(error)))
+    raise_problems(problems)
+    return found
 
 
 def _build(document: Document, section: str, build: Callable[[], Any]) -> Any:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 
 from backprop_jax.checkpoints import parsed
+from backprop_jax.runner.hooks import Hook
 
 EngineName = Literal["backprop_jax", "jax"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
@@ -116,13 +117,16 @@ class Gradient:
     graph: bool | None = None
     """Draws the first step into report.html; null: if training took half a minute or more."""
 
+    hooks: dict[str, Hook] | None = None
+    """What becomes of cotangents on the way back: where → reverse, {scale: 0.5}, file.py:name."""
+
     on_nonfinite: Literal["explain"] | None = None
     """`explain` writes where the first infinity or NaN was born into nonfinite.txt."""
 
     @model_validator(mode="after")
     def is_ours(self) -> Self:
         """Checks that nothing is asked of jax.grad that it has not."""
-        for name in ("remat", "on_nonfinite"):
+        for name in ("remat", "hooks", "on_nonfinite"):
             if getattr(self, name) is not None and self.engine == "jax":
                 raise ValueError(f"{name} is an option of the engine backprop_jax; jax has none")
         return self
@@ -198,6 +202,13 @@ class Config(Generic[Data, Model, Optimizer]):
         """Checks that patience has a figure to watch."""
         if self.training.patience is not None and self.checkpoint.best is None:
             raise ValueError("training.patience needs checkpoint.best, the figure to watch")
+        return self
+
+    @model_validator(mode="after")
+    def hooks_see_what_they_should(self) -> Self:
+        """Checks that what flows back past a hook is not multiplied by something."""
+        if self.gradient.hooks and self.training.loss_scale is not None:
+            raise ValueError("gradient.hooks would see what training.loss_scale has multiplied")
         return self
 
 

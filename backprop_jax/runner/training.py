@@ -16,7 +16,7 @@ from backprop_jax.errors import BackpropError
 from backprop_jax.runner.document import hint, raise_problems
 from backprop_jax.runner.flow.layers import Layers, layers_of
 from backprop_jax.runner.flow.measuring import measuring, written
-from backprop_jax.runner.gradients import ENGINES, Engine, difference, engine_of, worst
+from backprop_jax.runner.gradients import ENGINES, Engine, check_hooks, difference, engine_of, worst
 from backprop_jax.runner.mixed import Scale, adjusted, first_scale, scaled
 from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.schema import Training
@@ -102,6 +102,8 @@ def start(plan: Plan, task: Task) -> State:
     """
     state = first_state(plan, task)
     figures = check_contract(plan.experiment.name, task, state.params)
+    batch = jax.eval_shape(take, task.train, np.arange(task.batch_size))
+    check_hooks(plan.document, plan.hooks, task.loss, state.params, batch, state.key)
     best = plan.config.checkpoint.best
     if best is not None and best not in figures:
         text = f"no figure {best!r} of the test part{hint(best, figures)}"
@@ -149,14 +151,14 @@ def make_step(
             grad=gradient,
             value_fn=lambda params: loss(params, batch, draw),
         )
-        params, scale = optax.apply_updates(state.params, updates), state.scale
-        if scale is not None:
-            good, scale = adjusted(scale, gradient)
-            old, new = (state.params, state.optimizer), (params, optimizer_state)
-            params, optimizer_state = jax.tree.map(lambda x, y: jnp.where(good, x, y), new, old)
-        ema = state.ema
+        params, ema, scale = optax.apply_updates(state.params, updates), state.ema, state.scale
         if decay is not None:
             ema = optax.incremental_update(params, ema, 1 - decay)
+        if scale is not None:
+            good, scale = adjusted(scale, gradient)
+            old, new = (state.params, state.optimizer, state.ema), (params, optimizer_state, ema)
+            chosen = jax.tree.map(lambda x, y: jnp.where(good, x, y), new, old)
+            params, optimizer_state, ema = chosen
         measured = [look(state.params, gradient, updates) for look in measure]
         after = State(params, optimizer_state, state.step + 1, key, ema, scale)
         return after, value, *measured
@@ -241,9 +243,10 @@ def train(
         return ""
     if keep is not None and (why := keep.enough(first)):
         return why
-    engine = engine_of(gradient, tell)
+    engine = engine_of(gradient, plan.hooks, tell)
     steps, layers = _steps(plan, task, state, engine, record)
-    norms = jax.jit(make_norms(engine_of(gradient), task.loss))
+    norms = jax.jit(make_norms(engine_of(gradient, plan.hooks), task.loss))
+    # The engines are compared without hooks, of which jax.grad has none.
     ours = engine_of(dataclasses.replace(gradient, engine="backprop_jax"))
     check = make_check(ours, lambda engine: make_gradient(engine, task.loss))
     metrics = jax.jit(task.metrics)

@@ -1,4 +1,7 @@
-"""Many runs at once: one compiled step for all of them, and for each a folder as of a run alone."""
+"""Many runs at once: one compiled step for all of them, and for each a folder as of a run alone.
+
+How the runs stand in it is in `rows`.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 from backprop_jax.runner import folder as run_folder
 from backprop_jax.runner.environment import environment
@@ -32,6 +36,7 @@ from backprop_jax.runner.numbers import (
 )
 from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.results import write_results
+from backprop_jax.runner.rows import WITHIN, in_rows, laid, no_batches
 from backprop_jax.runner.stopping import stop_when_asked
 from backprop_jax.runner.task import Task, batches, loss_of, metrics_of, take
 from backprop_jax.runner.training import (
@@ -43,9 +48,6 @@ from backprop_jax.runner.training import (
     make_step,
     start,
 )
-
-LONGEST = 64
-"""Steps, at most, that are done without a look from outside."""
 
 PATIENCE = 1.0
 """Seconds, about, that such a block of steps takes at most."""
@@ -78,30 +80,32 @@ def run_together(
         tasks, data = tasks_of(plans)
         refuse_other_shapes(plans, tasks)
         start(plans[0], tasks[0])
+        parts = [[one.train is task.train for one in data.values()].index(True) for task in tasks]
         program = Program(plans[0], list(data.values()))
-        refuse_decisions(numbers, program.trace)
+        rows = in_rows(plans, parts, range(len(plans)))
+        refuse_decisions(numbers, lambda some: program.trace(some, rows))
         where, marks = run_folder.json_text(environment(path.resolve().parent)), list(data)
         with ExitStack() as stack:
             members = []
-            for plan, task, folder in zip(plans, tasks, folders, strict=True):
+            for plan, task, part, folder in zip(plans, tasks, parts, folders, strict=True):
                 folder.mkdir(exist_ok=True)
                 stack.enter_context(run_folder.locked(folder))
-                part = [one.train is task.train for one in data.values()].index(True)
                 members.append(member_of(plan, task, part, folder, marks[part], where, said))
             # Those that were stopped at different steps are not at the same place in their epochs.
             places = [int(one.progress.state.step) for one in members]
             status = COMPLETED
             for place in sorted(set(places)):
-                chosen = np.flatnonzero(np.array(places) == place)
-                mine = {key: x[chosen] for key, x in numbers.items()}
-                status = _together(program, [members[n] for n in chosen], mine, stop, said, tell)
+                rows = in_rows(plans, parts, np.flatnonzero(np.array(places) == place))
+                mine = {key: x[rows] for key, x in numbers.items()}
+                chosen = [members[n] for n in rows.flat]
+                status = _together(program, chosen, len(rows), mine, stop, said, tell)
                 if status != COMPLETED:
                     break
         return status
 
 
 class Program:
-    """The compiled functions of all runs.
+    """The compiled functions of all runs, whose states and numbers stand in rows.
 
     Attributes:
       train: the training parts of the data sets, stacked.
@@ -114,20 +118,23 @@ class Program:
             for name in ("train", "test")
         )
         self._plan, self._task = plan, tasks[0]
-        self._engine = engine_of(plan.config.gradient)
+        self._engine = engine_of(plan.config.gradient, plan.hooks)
         self.block = jax.jit(self._block, donate_argnums=0)
         self.metrics = jax.jit(self._metrics)
-        self.check = make_check(self._engine, self._gradient, jax.vmap(difference))
+        self.check = make_check(
+            engine_of(plan.config.gradient), self._gradient, jax.vmap(jax.vmap(difference))
+        )
 
-    def trace(self, numbers: Numbers) -> None:
-        """Traces a step and the metrics of as many runs as there are numbers."""
-        runs = len(next(iter(numbers.values())))
+    def trace(self, numbers: Numbers, rows: Int[np.ndarray, "rows columns"]) -> None:
+        """Traces a step and the metrics of runs with these numbers."""
         state = first_state(self._plan, self._task)
-        states = jax.tree.map(lambda x: jnp.stack([x] * runs), state)
-        parts, rows = np.zeros(runs, np.int32), np.zeros((1, runs, self._task.batch_size), np.int32)
-        jax.eval_shape(self._block, states, numbers, parts, self.train, rows, 1)
-        keys = states.key
-        given = (states.params, numbers, parts, keys)
+        states = laid([state] * rows.size, len(rows))
+        mine = {key: x[rows] for key, x in numbers.items()}
+        parts = np.zeros(len(rows), np.int32)
+        batch = no_batches(self._task, len(rows), 0)
+        # The types are those of the run, which then finds the block traced.
+        self.block.trace(states, mine, parts, self.train, batch, np.int32(1))
+        given = (states.looked_at, mine, parts, states.key)
         jax.eval_shape(self._metrics, *given, self.test, self.train)
 
     def _block(
@@ -141,12 +148,15 @@ class Program:
             one = make_step(self._engine, loss_of(plan), plan.optimizer, None, training)
             return one(state, train, (part, rows))
 
+        row = jax.vmap(step, in_axes=(WITHIN, 0, None, None), out_axes=(WITHIN, 0))
+        every = jax.vmap(row)
+
         def steps(index: Any, before: tuple[State, Any]) -> tuple[State, Any]:
             states, losses = before
-            states, found = jax.vmap(step)(states, numbers, parts, rows[index])
+            states, found = every(states, numbers, parts, rows[index])
             return states, losses.at[index].set(found)
 
-        kind = jax.eval_shape(jax.vmap(step), states, numbers, parts, rows[0])[1]
+        kind = jax.eval_shape(every, states, numbers, parts, rows[0])[1]
         losses = jnp.zeros((len(rows), *kind.shape), kind.dtype)
         return jax.lax.fori_loop(0, count, steps, (states, losses))
 
@@ -155,12 +165,17 @@ class Program:
     ) -> Any:
         """Returns the metrics of every run, found one after the other: a test part may be large."""
 
-        def metrics(of: tuple[Any, Numbers, Any, Any]) -> Any:
+        def row(of: tuple[Any, Numbers, Any, Any]) -> Any:
             params, numbers, part, key = of
-            plan = with_numbers(self._plan, numbers)
-            return metrics_of(plan, key)(params, take(test, part), take(train, part))
 
-        return jax.lax.map(metrics, (params, numbers, parts, keys))
+            def metrics(of: tuple[Any, Numbers]) -> Any:
+                params, numbers = of
+                plan = with_numbers(self._plan, numbers)
+                return metrics_of(plan, key)(params, take(test, part), take(train, part))
+
+            return jax.lax.map(metrics, (params, numbers))
+
+        return jax.lax.map(row, (params, numbers, parts, keys))
 
     def _gradient(self, engine: Engine) -> Callable[..., Any]:
         """Returns the gradient of every run by one engine, for the check."""
@@ -169,18 +184,20 @@ class Program:
             plan = with_numbers(self._plan, numbers)
             return make_gradient(engine, loss_of(plan))(state, train, (part, rows))
 
-        return jax.vmap(gradient, in_axes=(0, 0, 0, None, 0))
+        row = jax.vmap(gradient, in_axes=(WITHIN, 0, None, None, None))
+        return jax.vmap(row, in_axes=(0, 0, 0, None, 0))
 
 
 def _together(
     program: Program,
     members: list[Member],
+    rows: int,
     numbers: Numbers,
     stop: Callable[[], str | None],
     said: str,
     tell: Callable[[str], Any],
 ) -> str:
-    """Trains runs that are at the same step to the end; returns how that ended."""
+    """Trains runs that are at the same step, row after row, to the end; returns how it ended."""
     status, why = "failed", ""
     try:
         with ExitStack() as stack:
@@ -190,7 +207,7 @@ def _together(
                 one.lines = stack.enter_context(run_folder.json_lines(file, position))
                 checkpoint = one.plan.config.checkpoint
                 one.keep = Keeper(one.folder, checkpoint, one.lines, one.facts)
-            why = _train(program, members, numbers, stop, tell)
+            why = _train(program, members, rows, numbers, stop, tell)
             if why == COMPLETED:
                 for one in [one for one in members if one.status == RUNNING]:
                     params = (one.keep.latest or one.progress).state.looked_at
@@ -212,6 +229,7 @@ def _together(
 def _train(
     program: Program,
     members: list[Member],
+    height: int,
     numbers: Numbers,
     stop: Callable[[], str | None],
     tell: Callable[[str], Any],
@@ -221,12 +239,13 @@ def _train(
     number, before = int(members[0].progress.state.step), members[0].progress.seconds
     if number >= task.steps:
         return COMPLETED
-    states = jax.tree.map(lambda *x: jnp.stack(x), *(one.progress.state for one in members))
-    parts = np.array([one.part for one in members], np.int32)
-    keys = jnp.stack([jax.random.key(one.plan.config.seed) for one in members])
-    seeds = [one.plan.config.seed for one in members]
+    states = laid([one.progress.state for one in members], height)
+    firsts = members[:: len(members) // height]
+    parts = np.array([one.part for one in firsts], np.int32)
+    seeds = [one.plan.config.seed for one in firsts]
+    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     orders = [batches(seed, task.size, task.batch_size, number) for seed in seeds]
-    rows = np.zeros((min(LONGEST, task.steps - number), len(members), task.batch_size), np.int32)
+    rows = no_batches(task, height, number)
     block = _compiled(program.block, (states, numbers, parts, program.train, rows), members)
     began, why, swift = time.perf_counter() - before, None, 1
     while number < task.steps and not why:
@@ -242,7 +261,7 @@ def _train(
             _record_check(jax.device_get(apart), number + 1, going)
         asked = time.perf_counter()
         states, losses = block(states, numbers, parts, program.train, rows, np.int32(count))
-        losses = jax.device_get(losses)[:count]
+        losses = jax.device_get(losses)[:count].reshape(count, -1)
         swift = max(1, int(count * PATIENCE / (time.perf_counter() - asked)))
         number += count
         why = stop() if number < task.steps else None
@@ -255,7 +274,8 @@ def _train(
         if look:
             given = (states.looked_at, numbers, parts, keys)
             found = program.metrics(*given, program.test, program.train)
-            _look(jax.device_get(found), number, states, going)
+            found = {key: x.reshape(-1) for key, x in jax.device_get(found).items()}
+            _look(found, number, states, going)
             tell(_said(number, task.steps, members))
         if save:
             for one, state in states_of(states, going):
@@ -295,7 +315,7 @@ def _look(
 def _record_check(apart: Any, number: int, going: Sequence[tuple[int, Member]]) -> None:
     """Records how far the engines are apart, in each run."""
     for index, one in going:
-        measured = {name: values[index] for name, values in apart.items()}
+        measured = {key: x.reshape(-1, x.shape[-1])[index] for key, x in apart.items()}
         figures = worst(measured, one.progress.state.params)
         one.record({"kind": "gradient_check", "step": number, **figures})
 

@@ -48,6 +48,36 @@ ADDED = [
         "bad.yaml:3:1: gradient: remat is an option of the engine backprop_jax; jax has none",
     ),
     (
+        "gradient: {hooks: {mul: revers}}",
+        "bad.yaml:3:20: gradient.hooks.mul: unknown hook 'revers'; did you mean 'reverse'?; "
+        "expected reverse, a function file.py:name, or one of scale, clip, clip_norm with a number",
+    ),
+    (
+        "gradient:\n  hooks:\n    mul: {clp: 1}",
+        "bad.yaml:5:5: gradient.hooks.mul: unknown hook 'clp'; did you mean 'clip'?",
+    ),
+    (
+        "gradient: {hooks: {mul: {clip: 0}}}",
+        "bad.yaml:3:20: gradient.hooks.mul: clip: expected a finite number above 0, got 0",
+    ),
+    (
+        "gradient: {hooks: {mul: {scale: big}}}",
+        "bad.yaml:3:20: gradient.hooks.mul: scale: expected a number, got 'big'",
+    ),
+    (
+        "gradient: {hooks: {mul: 2}}",
+        "bad.yaml:3:20: gradient.hooks.mul: expected reverse, a function file.py:name, or one of "
+        "scale, clip, clip_norm with a number",
+    ),
+    (
+        "gradient: {hooks: {mul: line.py:los}}",
+        "bad.yaml:3:25: gradient.hooks.mul: line.py has no 'los'; did you mean 'loss'?",
+    ),
+    (
+        "gradient: {engine: jax, hooks: {mul: reverse}}",
+        "bad.yaml:3:1: gradient: hooks is an option of the engine backprop_jax; jax has none",
+    ),
+    (
         "gradient: {check_evry: 1}",
         "bad.yaml:3:12: gradient.check_evry: unknown key; did you mean 'check_every'?",
     ),
@@ -269,6 +299,7 @@ def test_a_recipe_is_filled_in_with_defaults(folder):
             "flow_every": 0,
             "example_norms_every": 0,
             "graph": None,
+            "hooks": None,
             "on_nonfinite": None,
         },
         "checkpoint": {
