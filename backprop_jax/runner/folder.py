@@ -158,11 +158,14 @@ class Lines:
             while line:
                 line = line[self.file.write(line) :]
 
-    def synced(self) -> int:
-        """Returns how many bytes the file has, once all of them are on disk."""
+    def size(self) -> int:
+        """Returns how many bytes the file has."""
+        return self.file.tell()
+
+    def sync(self) -> None:
+        """Returns when all lines are on disk."""
         with writing(self.path):
             os.fsync(self.file.fileno())
-            return self.file.tell()
 
 
 @contextmanager

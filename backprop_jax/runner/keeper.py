@@ -2,9 +2,10 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from backprop_jax.errors import ConfigError, message
 from backprop_jax.runner.folder import CHECKPOINTS, METRICS, UNFINISHED, Lines, writing
 from backprop_jax.runner.schema import Checkpoint
-from backprop_jax.runner.snapshots import Damaged, Facts, load, save
+from backprop_jax.runner.snapshots import Damaged, Facts, Leaf, copied, load, write
 from backprop_jax.runner.training import Progress, State
 from backprop_jax.version import __version__
 
@@ -21,27 +22,62 @@ BEST = "best.npz"
 
 
 class Keeper:
-    """Writes the checkpoints of a run into its folder.
+    """Writes the checkpoints of a run into its folder, while the run goes on.
+
+    Its arrays are copied at once; a thread writes them. Each checkpoint waits for the one before,
+    and leaving a keeper, as a context, for the last. What kept one from being written is raised
+    where it is waited for.
 
     Attributes:
       facts: what each checkpoint says besides its arrays.
       latest: the progress that was saved last, whether or not a checkpoint was to be written.
-
-    `patience` is in steps, 0 for no end of it.
     """
 
     latest: Progress | None = None
 
     def __init__(
-        self, folder: Path, config: Checkpoint, lines: Lines, facts: Facts, patience: int = 0
+        self,
+        folder: Path,
+        config: Checkpoint,
+        lines: Lines,
+        facts: Facts,
+        writer: Executor,
+        patience: int = 0,
     ) -> None:
-        self.facts, self._patience = facts, patience
+        """Makes the folder.
+
+        Args:
+          folder: of the run.
+          config: what is kept.
+          lines: of the run's metrics; a checkpoint is written when those before it are on disk.
+          facts: what each checkpoint says.
+          writer: writes one thing after the other.
+          patience: steps without a better figure that end the run, 0 for no end of it.
+        """
+        self.facts, self._patience, self._writer = facts, patience, writer
+        self._writing: Future[None] | None = None
         self._folder, self._config, self._lines = folder / CHECKPOINTS, config, lines
         self._saved_at = time.monotonic()
         with writing(self._folder):
             self._folder.mkdir(exist_ok=True)
         for unfinished in self._folder.glob(f".*{UNFINISHED}"):
             unfinished.unlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
+
+    def wait(self) -> None:
+        """Returns when what was saved is on disk.
+
+        Raises:
+          CannotWrite: it cannot be.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def is_due(self, step: int) -> bool:
         """Says whether a checkpoint should be written after `step`."""
@@ -51,12 +87,10 @@ class Keeper:
         return bool(config.keep and (steps or minutes))
 
     def save(self, progress: Progress) -> None:
-        """Writes a checkpoint, and only then removes the ones that are too many."""
+        """Saves progress in a checkpoint, and only then removes the ones that are too many."""
         self.latest = progress
         if self._config.keep:
-            self._write(f"step-{int(progress.state.step):08d}.npz", progress)
-            for path in checkpoints(self._folder.parent)[: -self._config.keep]:
-                path.unlink()
+            self._save(f"step-{int(progress.state.step):08d}.npz", progress)
             self._saved_at = time.monotonic()
 
     def enough(self, step: int) -> str | None:
@@ -67,7 +101,7 @@ class Keeper:
         return f"completed early: no better {self._config.best} since step {best['step']}"
 
     def look(self, figures: dict[str, float], progress: Progress) -> None:
-        """Writes the checkpoint `best.npz` if the figures of the test part are the best so far."""
+        """Saves progress in `best.npz` if the figures of the test part are the best so far."""
         name = self._config.best
         if name is None or not np.isfinite(figures[name]):
             return
@@ -76,19 +110,29 @@ class Keeper:
         if before is None or sign * figures[name] > sign * before["value"]:
             step = int(progress.state.step)
             self.facts["best"] = {"figure": name, "value": figures[name], "step": step}
-            self._write(BEST, progress)
+            self._save(BEST, progress)
 
-    def _write(self, name: str, progress: Progress) -> None:
-        """Writes one checkpoint, once the lines up to it are on disk."""
+    def _save(self, name: str, progress: Progress) -> None:
+        """Has one checkpoint written, as everything is now."""
         facts = self.facts | {
             "step": int(progress.state.step),
-            "metrics_bytes": self._lines.synced(),
+            "metrics_bytes": self._lines.size(),
             "seconds": progress.seconds,
             "latest": progress.latest,
             "pending": [float(loss) for loss in progress.pending],
             "pending_dtype": progress.pending[0].dtype.name if progress.pending else "float32",
         }
-        save(self._folder / name, progress.state, facts)
+        leaves = copied(progress.state)
+        self.wait()
+        self._writing = self._writer.submit(self._write, name, leaves, facts)
+
+    def _write(self, name: str, leaves: Sequence[Leaf], facts: Facts) -> None:
+        """Writes one checkpoint, once the lines up to it are on disk, and tidies up."""
+        self._lines.sync()
+        write(self._folder / name, leaves, facts)
+        if name != BEST:
+            for path in checkpoints(self._folder.parent)[: -self._config.keep]:
+                path.unlink()
 
 
 def first_facts(settings: Facts, data: str) -> Facts:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -153,9 +154,10 @@ def _train(
 
             training = plan.config.training
             patience = (training.patience or 0) * training.eval_every
-            keep = Keeper(folder, plan.config.checkpoint, lines, facts, patience)
             explain = functools.partial(_explain, folder)
-            why = train(plan, task, begun, record, keep, stop, explain)
+            given = folder, plan.config.checkpoint, lines, facts
+            with ThreadPoolExecutor(1) as writer, Keeper(*given, writer, patience) as keep:
+                why = train(plan, task, begun, record, keep, stop, explain)
             write_results(plan, task, (keep.latest or begun).state.looked_at, folder)
         status = "completed"
     except NonFiniteLoss as error:

@@ -8,8 +8,9 @@ import hashlib
 import json
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +42,31 @@ class DoesNotFit(BackpropError, ValueError):
         self.facts = facts
 
 
+class Leaf(NamedTuple):
+    """An array of a state as it is written.
+
+    Attributes:
+      place: in the state, as text.
+      array: its numbers, on the host.
+      random: the kind of a key of `jax.random`, None of any other array.
+    """
+
+    place: str
+    array: np.ndarray
+    random: str | None
+
+
+def copied(state: Any) -> list[Leaf]:
+    """Returns copies of a state's arrays on the host, which nothing else will change."""
+    leaves = []
+    for place, leaf in jax.tree.leaves_with_path(state):
+        random = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        array = np.array(jax.random.key_data(leaf) if random else leaf)
+        kind = str(jax.random.key_impl(leaf)) if random else None
+        leaves.append(Leaf(jax.tree_util.keystr(place), array, kind))
+    return leaves
+
+
 def save(path: Path, state: Any, facts: Facts) -> None:
     """Writes a checkpoint, whole or not at all.
 
@@ -49,22 +75,23 @@ def save(path: Path, state: Any, facts: Facts) -> None:
       state: a pytree of arrays, keys of `jax.random` among them.
       facts: anything that JSON can hold.
     """
-    arrays: dict[str, Any] = {}
-    leaves = []
-    for index, (place, leaf) in enumerate(jax.tree.leaves_with_path(state)):
-        random = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        array = np.asarray(jax.random.key_data(leaf) if random else leaf)
-        arrays[str(index)] = array
-        leaves.append(
-            {
-                "place": jax.tree_util.keystr(place),
-                "dtype": array.dtype.name,
-                "shape": list(array.shape),
-                "sha256": _checksum(array),
-                "random": str(jax.random.key_impl(leaf)) if random else None,
-            }
-        )
-    about = json.dumps({"format": FORMAT, "facts": facts, "leaves": leaves})
+    write(path, copied(state), facts)
+
+
+def write(path: Path, leaves: Sequence[Leaf], facts: Facts) -> None:
+    """Writes a checkpoint of arrays that have been copied, whole or not at all."""
+    listed = [
+        {
+            "place": leaf.place,
+            "dtype": leaf.array.dtype.name,
+            "shape": list(leaf.array.shape),
+            "sha256": _checksum(leaf.array),
+            "random": leaf.random,
+        }
+        for leaf in leaves
+    ]
+    about = json.dumps({"format": FORMAT, "facts": facts, "leaves": listed})
+    arrays: dict[str, Any] = {str(index): leaf.array for index, leaf in enumerate(leaves)}
     arrays[ABOUT] = np.frombuffer(about.encode(), np.uint8)
     with whole(path) as file:
         np.savez(file, **arrays)

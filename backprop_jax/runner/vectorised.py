@@ -5,6 +5,7 @@ How the runs stand in it is in `rows`.
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -201,12 +202,14 @@ def _together(
     status, why = "failed", ""
     try:
         with ExitStack() as stack:
+            writer = stack.enter_context(ThreadPoolExecutor(1))
             for one in members:
                 file, position = one.folder / run_folder.METRICS, one.facts["metrics_bytes"]
                 one.records[:] = run_folder.read_lines(file, position)
                 one.lines = stack.enter_context(run_folder.json_lines(file, position))
                 checkpoint = one.plan.config.checkpoint
-                one.keep = Keeper(one.folder, checkpoint, one.lines, one.facts)
+                given = one.folder, checkpoint, one.lines, one.facts
+                one.keep = stack.enter_context(Keeper(*given, writer))
             why = _train(program, members, rows, numbers, stop, tell)
             if why == COMPLETED:
                 for one in [one for one in members if one.status == RUNNING]:

@@ -3,12 +3,16 @@
 import json
 import shutil
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from backprop_jax.runner.keeper import checkpoints
 from backprop_jax.runner.mixed import Scale, adjusted
+from backprop_jax.runner.schema import Training
+from backprop_jax.runner.training import State, make_step
 from tests import crashes
 from tests.runner.conftest import LINE
 from tests.runner.test_resume import lose_power, meeting, same
@@ -142,3 +146,19 @@ def test_smoothing_is_given_to_a_loss_that_asks(cli, folder):
     assert plain == slope(folder, cli, "training.label_smoothing=0.5")
     lines = crashes.lines(folder / "out")
     assert lines[1]["loss"] > 0.5
+
+
+def test_a_step_that_is_left_out_moves_nothing_but_the_scale():
+    def engine(_):
+        return lambda params, batch, key: (jnp.float32(1), {"w": jnp.array([jnp.inf])})
+
+    optimizer = optax.sgd(1.0, momentum=0.9)
+    params, ema = {"w": jnp.array([3.0])}, {"w": jnp.array([1.0])}
+    scale = Scale(jnp.float32(8.0), jnp.int32(5))
+    before = State(params, optimizer.init(params), jnp.int32(0), jax.random.key(0), ema, scale)
+    training = Training(steps=1, ema=0.5, compute="float16", loss_scale="dynamic")
+    step = make_step(engine, lambda *_: 0.0, optimizer, None, training)
+    after, _ = step(before, jnp.zeros(4), np.arange(2))
+    assert after.scale == (4.0, 0)
+    moved = jax.tree.map(lambda x, y: bool((x != y).any()), before[:2], after[:2])
+    assert not any(jax.tree.leaves((moved, after.ema["w"] != ema["w"])))

@@ -9,8 +9,6 @@ import sys
 import threading
 from itertools import islice
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,7 +16,6 @@ from backprop_jax.cli import main
 from backprop_jax.runner import folder as run_folder
 from backprop_jax.runner import training
 from backprop_jax.runner.keeper import checkpoints
-from backprop_jax.runner.snapshots import Damaged, DoesNotFit, load, save
 from backprop_jax.runner.stopping import stop_when_asked
 from backprop_jax.runner.task import batches
 from tests import crashes
@@ -236,24 +233,6 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:-300])
 
 
-def flip(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 3] ^= 1
-    path.write_bytes(content)
-
-
-def empty(path):
-    path.write_bytes(b"")
-
-
-@pytest.mark.parametrize("damage", [cut, flip, empty])
-def test_damage_is_seen(tmp_path, damage):
-    save(tmp_path / "a.npz", STATE, {})
-    damage(tmp_path / "a.npz")
-    with pytest.raises(Damaged, match=r"a\.npz is not whole"):
-        load(tmp_path / "a.npz", STATE)
-
-
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(cli, folder, alone, broken):
     cut(checkpoints(folder / "out")[-1])
     result = cli("run", "line.yaml", "--resume", "out", EVERY)
@@ -339,81 +318,6 @@ def test_a_folder_to_resume_must_be_that_of_a_run(cli, folder, words, error):
     (folder / "other/thing.txt").write_text("mine")
     assert cli("run", "line.yaml", *words) == (2, "", error + "\n")
     assert not (folder / "runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("given", "left"),
-    [
-        (("checkpoint.every=4", "checkpoint.keep=2"), ["step-00000016.npz", "step-00000020.npz"]),
-        (("checkpoint.every=4", "checkpoint.keep=1"), ["step-00000020.npz"]),
-        (("checkpoint.every=0", "checkpoint.keep=2"), ["step-00000020.npz"]),
-        (("checkpoint.minutes=1e-9", "checkpoint.keep=1000"), 20),
-        (("checkpoint.keep=0",), []),
-        (("checkpoint.best=loss", "checkpoint.keep=0"), ["best.npz"]),
-    ],
-)
-def test_the_newest_stay(cli, folder, given, left):
-    cli("run", "line.yaml", "--out", "out", *given)
-    names = sorted(path.name for path in (folder / "out/checkpoints").iterdir())
-    assert (names if isinstance(left, list) else len(names)) == left
-
-
-@pytest.mark.parametrize(("which", "step"), [("lowest", 20), ("highest", 5)])
-def test_the_best_stays(cli, folder, which, step):
-    words = ("training.eval_every=5", "checkpoint.best=loss", f"checkpoint.best_is={which}")
-    cli("run", "line.yaml", "--out", "out", *words)
-    with np.load(folder / "out/checkpoints/best.npz") as archive:
-        facts = json.loads(bytes(archive["about"]))["facts"]
-    assert facts["step"] == facts["best"]["step"] == step
-
-
-def test_the_best_is_a_figure_of_the_test_part(cli, folder):
-    error = (
-        "command line: checkpoint.best: no figure 'slop' of the test part; did you mean 'slope'?"
-    )
-    assert cli("run", "line.yaml", "checkpoint.best=slop") == (2, "", error + "\n")
-    assert not (folder / "runs").exists()
-
-
-STATE = {
-    "half": jnp.arange(3, dtype=jnp.bfloat16) / 3,
-    "none": jnp.zeros((0, 2)),
-    "one": jnp.float32(np.pi),
-    "flag": jnp.array([True, False]),
-    "complex": jnp.array([1j, 2]),
-    "key": jax.random.key(3),
-    "keys": jax.random.split(jax.random.key(3, impl="rbg"), 4),
-}
-
-
-def test_arrays_come_back_as_they_were(tmp_path):
-    save(tmp_path / "a.npz", STATE, {"x": 1})
-    found, facts = load(tmp_path / "a.npz", STATE)
-    assert facts == {"x": 1}
-    for one, two in zip(jax.tree.leaves(STATE), jax.tree.leaves(found), strict=True):
-        assert one.dtype == two.dtype
-        assert jnp.array_equal(one, two)
-
-
-@pytest.mark.parametrize(
-    ("template", "error"),
-    [
-        ({"a": jnp.ones(3)}, r"a\.npz has \['a'\] float32\[2\] where the run has \['a'\] float32"),
-        ({"a": jnp.ones(2, int)}, r"\['a'\] float32\[2\] where the run has \['a'\] int32\[2\]"),
-        ({"a": jnp.ones(2), "b": jnp.ones(2)}, r"a\.npz has 1 arrays, the run has 2"),
-        ({"b": jnp.ones(2)}, r"has \['a'\] float32\[2\] where the run has \['b'\] float32\[2\]"),
-    ],
-)
-def test_other_arrays_are_told(tmp_path, template, error):
-    save(tmp_path / "a.npz", {"a": jnp.ones(2)}, {})
-    with pytest.raises(DoesNotFit, match=error):
-        load(tmp_path / "a.npz", template)
-
-
-def test_nothing_is_unpickled(tmp_path):
-    np.savez(tmp_path / "a.npz", about=np.array([lambda: 0], dtype=object)[:0])
-    with pytest.raises(Damaged):
-        load(tmp_path / "a.npz", {})
 
 
 @pytest.mark.parametrize("first", [0, 1, 2, 3, 7])
