@@ -1,7 +1,8 @@
 """The pullback that `vjp` returns: a function, and a pytree of what it keeps."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,8 +12,9 @@ from jax import lax
 
 from backprop_jax.arguments import PyTree, is_reference
 from backprop_jax.engine import cotangents as ct
+from backprop_jax.engine.jaxprs import bound, evaluate, has_effects, needed_for
 from backprop_jax.engine.logs import collecting
-from backprop_jax.engine.registry import as_array
+from backprop_jax.engine.registry import Structured, as_array
 from backprop_jax.engine.reverse import Pullback
 from backprop_jax.meshes import of_cotangents
 
@@ -70,7 +72,7 @@ class VJP:
                 "pullback.with_refs(reference)(cotangent), or jax.ad.DontWant() in their place."
             )
         with collecting() as found:
-            gradients = self.pull(self.whole(), cotangent, *more)
+            gradients = ct.presented(self.pull(self.whole(), cotangent, *more), self.avals)
         gradients = jax.tree.unflatten(self.tree, gradients)
         return (gradients, found) if self.logging else gradients
 
@@ -93,7 +95,7 @@ class VJP:
     def pull(
         self, pullback: Pullback, cotangent: PyTree, *more: PyTree, last: Sequence = ()
     ) -> list:
-        """Returns the cotangents of the leaves of the primals.
+        """Returns the cotangents of the leaves of the primals, None for those that are zero.
 
         `last`: the cotangents of what references among them hold at the end.
         """
@@ -111,7 +113,7 @@ class VJP:
             )
         pairs = zip(leaves, self.result_avals, strict=True)
         cotangents = [check_cotangent(g, aval) for g, aval in pairs]
-        return ct.presented(pullback([*cotangents, *last]), self.avals)
+        return pullback([*cotangents, *last])
 
     def whole(self) -> Pullback:
         """Returns the way back with all that it keeps."""
@@ -295,8 +297,8 @@ class Into:
         for i, g in zip(self.vjp.references, last, strict=True):  # which is in the sum already
             if g is not None:
                 self.wanted[i][...] = lax.full_like(g, 0)
-        pairs = zip(gradients, self.wanted, strict=True)
-        given = jax.tree.unflatten(self.vjp.tree, [handed_over(g, w) for g, w in pairs])
+        rows = zip(gradients, self.vjp.avals, self.wanted, strict=True)
+        given = jax.tree.unflatten(self.vjp.tree, [handed_over(*row) for row in rows])
         return (given, found) if self.vjp.logging else given
 
 
@@ -329,16 +331,35 @@ def narrowed(pullback: Pullback, unwanted: Sequence[bool]) -> Pullback:
         operands = [slot if slot in moving else None for slot in node.operands]
         if any(slot is not None for slot in operands):
             moving.update(slot for slot in node.results if slot is not None)
-            nodes.append(dataclasses.replace(node, operands=operands))
+            kept = node.kept
+            if operands != node.operands and isinstance(node.rule, Structured):
+                wanted = [slot is not None for slot in operands]
+                kept = functools.partial(of_wanted, kept, wanted)
+            nodes.append(dataclasses.replace(node, operands=operands, kept=kept))
     return Pullback(nodes, inputs, [s if s in moving else None for s in pullback.outputs])
 
 
-def handed_over(g: Any, wanted: Any) -> Any:
+def of_wanted(pull: Callable, wanted: Sequence[bool], cotangents: list) -> tuple[list, Any]:
+    """Returns what a unit's way back says of the operands wanted, and computes nothing else."""
+
+    def chosen(*cotangents: Any) -> tuple[list, Any]:
+        gradients, entries = pull(list(cotangents))
+        return [g if w else None for g, w in zip(gradients, wanted, strict=True)], entries
+
+    closed, shapes = jax.make_jaxpr(chosen, return_shape=True)(*cotangents)
+    targets, equations = closed.jaxpr.outvars, closed.jaxpr.eqns
+    used = needed_for(targets, equations, also=[e for e in equations if has_effects(e)])
+    values = evaluate(used, bound(closed, jax.tree.leaves(cotangents)), targets)
+    return jax.tree.unflatten(jax.tree.structure(shapes), values)
+
+
+def handed_over(g: Any, aval: Any, wanted: Any) -> Any:
     """Returns a cotangent, or adds it to a reference, and returns what stands for it."""
-    if isinstance(wanted, jax.ad.GradValue):
-        return g
     if isinstance(wanted, jax.ad.DontWant):
         return jax.ad.DidntWant()
+    (g,) = ct.presented([g], [aval])
+    if isinstance(wanted, jax.ad.GradValue):
+        return g
     if is_reference(wanted):
         reference: Any = wanted
         refs.addupdate(reference, (), g)

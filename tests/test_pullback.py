@@ -121,6 +121,16 @@ def test_cotangents_are_added_to_references():
     np.testing.assert_array_equal(total[...], [13.0, 13.0, 13.0])
 
 
+def test_what_is_not_wanted_is_not_computed():
+    """Nor is a compiled function a step of a program that is staged: both stand in its place."""
+    x, y = jnp.arange(3.0), jnp.ones(3)
+    _, pullback = bp.vjp(jax.jit(lambda x, y: jnp.multiply(x, y)), x, y)
+    for wanted, steps in {jax.ad.GradValue(): ["mul", "mul"], jax.ad.DontWant(): ["mul"]}.items():
+        back = pullback.with_refs(wanted, jax.ad.GradValue())
+        jaxpr = jax.make_jaxpr(lambda g, back=back: back(g)[1])(y)
+        assert [str(equation.primitive) for equation in jaxpr.eqns] == steps
+
+
 def test_with_refs_wants_an_entry_for_each_leaf():
     _, pullback = bp.vjp(lambda x, y: x * y, 1.0, 2.0)
     with pytest.raises(ValueError, match="one entry for each leaf of the primals of <lambda>"):

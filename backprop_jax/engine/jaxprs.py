@@ -155,6 +155,10 @@ def size_in_bytes(aval: Any) -> int:
     return max(1, math.prod(getattr(aval, "shape", ())) * itemsize)
 
 
+#: What tells `jax.jit` to write a program's steps where it is called; jax 0.12 would do it late.
+IN_PLACE: Any = getattr(getattr(jax, "Inline", None), "JAX_EARLY", True)
+
+
 def runs_in_place(params: dict) -> bool:
     """Returns whether JAX itself would run a `jit` in the place of its call.
 

@@ -34,7 +34,7 @@ from jax.core import Tracer
 from jax.extend.core import Primitive
 
 from backprop_jax.engine.cotangents import arrays, fit, instantiate, is_inexact
-from backprop_jax.engine.jaxprs import evaluate_in_place
+from backprop_jax.engine.jaxprs import IN_PLACE, evaluate_in_place
 from backprop_jax.engine.logs import log, paired
 
 OPERANDS = ("x", "y", "w")
@@ -223,7 +223,7 @@ def build_unit(
         forward=reading.within(unit.forward), backward=reading.within(paired(unit.backward))
     )
     return unit, unit._replace(
-        forward=jax.jit(unit.forward), backward=jax.jit(unit.backward, inline=True)
+        forward=jax.jit(unit.forward), backward=jax.jit(unit.backward, inline=IN_PLACE)
     )
 
 

@@ -4,8 +4,10 @@ XLA merges equal computations. If the way back computes a value again from other
 the way forward, the two are equal, and it keeps the first one: the memory is lost, and nobody told.
 """
 
+import contextlib
+import contextvars
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -27,14 +29,29 @@ def fence(values: Sequence, after: Sequence, firm: bool) -> list:
     The numbers are the same. For JAX's own differentiation it is the identity, too. A fence that is
     not firm stands for partitions alone: what is computed from its values belongs to the way back.
     """
-    clocks = [g for g in after if g is not None and g.size and is_differentiable(jax.typeof(g))]
+    clocks = clocks_among(after)
+    return passed(lambda *raws: hide(firm, clocks[0], [*raws]), values) if clocks else list(values)
+
+
+def pin(values: Sequence, after: Sequence) -> list:
+    """Returns the values behind XLA's barrier alone, together with the first of `after`."""
+    clocks = clocks_among(after)[:1]
+    return passed(lambda *raws: barrier(*clocks, *raws)[len(clocks) :], values)
+
+
+def clocks_among(after: Sequence) -> list:
+    """Returns the cotangents that a fence can wait for."""
+    return [g for g in after if g is not None and g.size and is_differentiable(jax.typeof(g))]
+
+
+def passed(through: Callable[..., list], values: Sequence) -> list:
+    """Returns the values having passed through something, as words if they are random keys."""
     places = [i for i, x in enumerate(values) if jax.typeof(x).size]
-    if not clocks or not places:
-        return list(values)
-    hidden = list(values)
-    for i, x in zip(places, hide(firm, clocks[0], [raw(values[i]) for i in places]), strict=True):
-        hidden[i] = of_kind(x, values[i])
-    return hidden
+    changed = list(values)
+    if places:
+        for i, x in zip(places, through(*(raw(values[i]) for i in places)), strict=True):
+            changed[i] = of_kind(x, values[i])
+    return changed
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -155,11 +172,23 @@ doors[fence_p] = functools.partial(write_down, fence_p)
 # -- values that are to be kept --------------------------------------------------------------------
 
 keep_p = Primitive("keep")
+#: Whether what is being run will be cut in two.
+cutting: contextvars.ContextVar[bool] = contextvars.ContextVar("cutting", default=False)
+
+
+@contextlib.contextmanager
+def to_be_cut() -> Iterator[None]:
+    """Says that what runs within will be cut in two."""
+    token = cutting.set(True)
+    try:
+        yield
+    finally:
+        cutting.reset(token)
 
 
 def keep(x: Any) -> Any:
     """Returns a value as one that a policy has asked to keep: no cut around computes it again."""
-    return of_kind(marked(raw(x)), x)
+    return of_kind(marked(raw(x)), x) if cutting.get() else x
 
 
 @jax.custom_jvp

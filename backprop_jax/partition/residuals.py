@@ -31,12 +31,12 @@ from backprop_jax.engine.registry import Unit, dear, reruns
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.meshes import of_cotangents
 from backprop_jax.partition.cut import INFINITE, minimum_cut
-from backprop_jax.partition.fence import fence, keep
+from backprop_jax.partition.fence import fence, keep, pin, to_be_cut
 from backprop_jax.partition.keeping import Keeping, in_force, is_elsewhere, places, within
 from backprop_jax.partition.sums import put_off
 
 #: The name, in profiles and programs, of what is computed once more on the way back.
-AGAIN = "again"
+AGAIN = "rematted_computation"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,12 +163,14 @@ class Split:
         """Returns the value of a variable where it is kept (way 0), or back from there (way 1)."""
         return jax.device_put(x, self.moved[v][way]) if v in self.moved else x
 
-    def unit(self, fenced: Sequence[bool] = ()) -> Unit:
+    def unit(self, fenced: Sequence[bool] = (), pinned: str = "") -> Unit:
         """Returns the two halves for a jaxpr that is run once.
 
         Args:
           fenced: for a jaxpr that is to be computed again, for every operand whether it may be
             hidden from the compiler on the way back. Else: nothing.
+          pinned: whether all that may be is to stand behind a barrier, though nothing is computed
+            again from it: "alone", or with a "cotangent".
         """
         keeps = tuple(i for i, v in enumerate(self.operands) if v in set(self.kept))
         computed = [v for v in self.kept if v not in set(self.operands)]
@@ -180,6 +182,7 @@ class Split:
                 held, key=lambda v: (v not in self.moved, v in seen, size_in_bytes(v.aval))
             )
             hidden = [v for v in covering(order, self.again()) if v not in self.moved]
+        pins = [v for v in held if pinned and v not in {*hidden, *seen, *self.moved}]
 
         def forward(*operands: Any) -> tuple[list, list]:
             at_hand = dict(zip(self.operands, operands, strict=True))
@@ -194,6 +197,8 @@ class Split:
                 group = [v for v in hidden if (v not in seen) == firm]
                 behind = fence([at_hand[v] for v in group], cotangents, firm)
                 at_hand.update(zip(group, behind, strict=True))
+            behind = pin([at_hand[v] for v in pins], () if pinned == "alone" else cotangents)
+            at_hand.update(zip(pins, behind, strict=True))
             return self.backward(at_hand, cotangents)
 
         return Unit(forward, backward, keeps, tuple(self.moving))
@@ -249,7 +254,8 @@ def trace_joint(jaxpr: Any, active: tuple[bool, ...]) -> tuple[Any, list[bool], 
     trees: list = []
 
     def joint(operands: list, cotangents: list) -> tuple[list, list, dict]:
-        results, pullback = sweep(as_function(jaxpr), operands, active)
+        with to_be_cut():
+            results, pullback = sweep(as_function(jaxpr), operands, active)
         moving[:] = [slot is not None for slot in pullback.outputs]
         seeds = iter(cotangents)
         g = [next(seeds) if ct.is_differentiable(aval) else None for aval in jaxpr.out_avals]

@@ -13,6 +13,7 @@ from jax.extend.core import ClosedJaxpr, Primitive, primitives
 from jax.extend.source_info_util import current
 
 from backprop_jax.engine.jaxprs import as_function, runs_in_place
+from backprop_jax.engine.logs import log, paired
 from backprop_jax.engine.registry import (
     Missing,
     Rule,
@@ -24,6 +25,7 @@ from backprop_jax.engine.registry import (
     structured,
 )
 from backprop_jax.engine.tape import written_at
+from backprop_jax.partition.fence import cutting
 from backprop_jax.partition.keeping import choices, within
 from backprop_jax.partition.residuals import Split, split
 from backprop_jax.rules.functions import own_rule
@@ -129,14 +131,38 @@ def checkpoint(
     """A function that keeps its operands, and what the policy allows; all else is computed again.
 
     The operands pass a fence on the way back, or XLA would find what it computed before and keep it
-    for us; all of them may, or those that `prevent_cse` names.
+    for us. All of them may, or those that `prevent_cse` names; these do even if nothing is computed
+    again. If it is None, all pass XLA's own barrier alone, which that for processors takes away.
     """
     del params
     here, loops = choices(policy)
     with within(loops):
         cut = split(ClosedJaxpr(jaxpr, ()), active, keeping=here)
     log_kept(cut)
-    return cut.unit(prevent_cse if isinstance(prevent_cse, tuple) else [prevent_cse] * len(active))
+    if prevent_cse is None:
+        return checkpointed(cut.unit(pinned="alone"), policy)
+    alone = getattr(jax.config, "jax_remat_barrier_no_cotangents", False)  # since jax 0.11
+    named = isinstance(prevent_cse, tuple)
+    fenced = prevent_cse if named else [prevent_cse] * len(active)
+    unit = cut.unit(fenced, "alone" if alone and any(fenced) else "cotangent" if named else "")
+    return checkpointed(unit, policy)
+
+
+def checkpointed(unit: Unit, policy: Any) -> Unit:
+    """Returns a unit whose way back is a checkpoint, too, for those who differentiate it.
+
+    Within a loop, a branch or another checkpoint it need not be: their way back is cut as a whole.
+    """
+    pull = jax.checkpoint(paired(unit.backward), policy=policy)
+
+    def backward(*kept: Any) -> list:
+        if cutting.get():
+            return unit.backward(*kept)
+        gradients, entries = pull(*kept)
+        log(entries)
+        return gradients
+
+    return unit._replace(backward=backward)
 
 
 def log_kept(cut: Split) -> None:

@@ -132,7 +132,7 @@ def in_words(function: Any) -> tuple[Primitive, dict] | None:
     """
     if of_jax(function) == "RematTraced":
         jaxpr = getattr(function.jaxpr, "jaxpr", function.jaxpr)
-        fenced = getattr(function, "prevent_cse", True)
+        fenced = getattr(function, "prevent_cse", None)  # jax 0.10 does not say
         params = {"jaxpr": jaxpr, "prevent_cse": fenced, "policy": function.policy}
         return primitives.remat_p, {**params, "differentiated": False}
     if of_jax(function) in ("CheckpointName", "CheckpointNameFwd"):

@@ -21,6 +21,7 @@ from jax._src.interpreters import ad
 
 import backprop_jax as bp
 from backprop_jax.pullbacks import NotSaveable
+from tests.conformance import tables
 
 EXCEPTIONS = pathlib.Path(__file__).with_name("exceptions.txt")
 
@@ -81,6 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
         replacement = noticed(getattr(bp, name), getattr(api, name))
         setattr(jax, name, replacement)
         setattr(api, name, replacement)
+    tables.hand_over()
 
 
 def noticed(ours: Callable, theirs: Callable) -> Callable:

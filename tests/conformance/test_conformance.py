@@ -12,9 +12,10 @@ CHECKOUT = os.environ.get("JAX_CHECKOUT")
 
 #: A test module, and how each of its tests goes.
 EXAMPLE = """
-import jax, jax.numpy as jnp, backprop_jax as bp
-from backprop_jax.engine.sweep import sweep
+import jax, jax.numpy as jnp, jax.extend, backprop_jax as bp
+from backprop_jax.engine.registry import doors
 from jax import grad
+from jax.interpreters import ad
 from jax.test_util import check_grads
 from jax._src import api, test_util as jtu
 
@@ -29,6 +30,12 @@ class ExampleTest(jtu.JaxTestCase):
     def test_passed_user_differentiates_within(self):
         g = lambda x: jax.jvp(jnp.sin, (x,), (1.0,))[1]
         assert grad(g)(0.0) == 0
+    def test_passed_own_primitive(self):
+        twice_p = jax.extend.core.Primitive("twice")
+        twice_p.def_impl(lambda x: 2 * x)
+        ad.defjvp(twice_p, lambda t, x: 2 * t)
+        assert grad(twice_p.bind)(3.0) == 2
+        assert "sort" not in map(str, doors)
     def test_failed_only_ours(self):
         assert grad.__module__ != "backprop_jax.api"
     def test_failed_asked_jax(self):
@@ -47,7 +54,7 @@ def test_counts_what_passes_and_what_fails_through_us(tmp_path):
     path = tmp_path / "example_test.py"
     path.write_text(EXAMPLE)
     counts, failed = conformance.judge(path)
-    assert counts == {"reached": 7, "passed": 4, "failed": 2, "failed with JAX, too": 1}
+    assert counts == {"reached": 8, "passed": 5, "failed": 2, "failed with JAX, too": 1}
     reasons = {line["test"].rpartition("_")[2]: line["what"] for line in failed}
     assert set(reasons) == {"ours", "jax"}
     assert "used JAX's own differentiation" in reasons["jax"]

@@ -295,3 +295,20 @@ def test_a_checkpoint_tells_the_log_what_it_keeps(caplog):
         assert ("saving inputs with shapes:\n  float32[3]" in line) == inputs
         assert ("saving these intermediates" in line) == bool(kept)
         assert re.findall(r"output of (\w+)", line) == kept
+
+
+def test_the_way_back_of_a_checkpoint_is_one_too():
+    def kept(fun):
+        _, pullback = jax.eval_shape(lambda x: bp.vjp(bp.grad(fun), x), X)
+        return len(jax.tree.leaves(pullback))
+
+    chain = functools.partial(dense, W)
+    few = kept(lambda x: jax.checkpoint(chain)(jnp.sin(x)))
+    assert few < 10 < kept(lambda x: chain(jnp.sin(x)))
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_an_operand_that_prevent_cse_names_stands_behind_a_barrier(named):
+    times = jax.checkpoint(lambda w, x: w @ x, prevent_cse=(False, named))
+    text = jax.jit(bp.grad(lambda w, x: jnp.sum(times(w, x) ** 2))).lower(W, X).as_text()
+    assert ("optimization_barrier" in text) == named
