@@ -63,6 +63,8 @@ def write_explained(
       ConfigError: the target cannot be explained, or the file not be written.
     """
     is_function = ":" in target and not Path(target).is_file()
+    if Path(target).suffix == ".py":
+        raise ConfigError(f"{target}: a Python file; name a function of it, {target}:FUNCTION")
     name = target.rpartition(":")[2] if is_function else Path(target).stem
     file = checked(output or Path(f"{name}.html"))
     if is_function:

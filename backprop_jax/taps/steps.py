@@ -193,7 +193,7 @@ class Value(NamedTuple):
     def __str__(self) -> str:
         step = self.step
         name = f" '{step.name}'" if step.name else ""
-        trips = "".join(f" × {loop.length}" for loop in step.loops)
+        trips = "".join(f" × {'?' if loop.length is None else loop.length}" for loop in step.loops)
         return f"{step.results[self.number]}{trips} = {step.primitive}{name}  {step.written_at}"
 
 
@@ -207,7 +207,12 @@ def chosen(closed: Any, selector: Selector) -> list[Value]:
     if callable(selector):
         found = list(values(steps, closed.jaxpr, selector, False))
         if not found:
-            raise UnknownStep(message(f"no step is what {selector} says."))
+            raise UnknownStep(
+                message(
+                    f"no step is what {selector} says.",
+                    to_go_on=f"it is called with each Step; there are {near('', every(steps))}",
+                )
+            )
         return found
     for meaning, region in MEANINGS:
         matches = functools.partial(meaning, selector)

@@ -63,6 +63,7 @@ def test_an_experiment(cli):
         (("functions.py:g", "--args", "[1.0]"), "functions.py has no 'g'"),
         (("functions.py:f", "--args", "[1.0]"), "functions.py:f cannot take these args: missing a"),
         (("functions.py:f",), "command line: args: required, but missing"),
+        (("functions.py",), "functions.py: a Python file; name a function of it, functions.py:FUN"),
         (
             ("functions.py:rows", "--args", "[[1, 2]]"),
             "functions.py:rows cannot be explained: ",

@@ -257,7 +257,7 @@ def test_within_a_while_loop_nobody_knows_how_many_there_will_be():
     lines = str(error.value).splitlines()
     assert lines[0].startswith("how many cotangents this value has is not known")
     assert "while_loop, at" in lines[0] and "test_hooks.py:" in lines[0]
-    assert lines[1] == "  equation:   float64[3] × None = name 'h'"
+    assert lines[1] == "  equation:   float64[3] × ? = name 'h'"
     assert LINE in lines[2]
     assert "lax.scan" in lines[3] and "hooks=" in lines[3]
 
