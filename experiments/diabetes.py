@@ -13,6 +13,8 @@ from annotated_types import Ge, Gt, Lt
 from jaxtyping import Array, Float
 from sklearn.datasets import load_diabetes
 
+from backprop_jax import data as datasets
+
 Params = dict[str, Array]
 
 
@@ -36,11 +38,10 @@ def data(
       noise: standard deviation of what is added to the measurements of the training part.
     """
     measured, progression = map(np.asarray, load_diabetes(return_X_y=True))
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(len(progression))
-    test, train = np.split(order, [round(test_fraction * len(order))])
+    train, test = datasets.split(seed, len(progression), test_fraction)
     measured, progression = _standard(measured, train), _standard(progression, train)
-    noisy = measured[train] + noise * generator.normal(size=measured[train].shape)
+    added = np.random.default_rng((seed, *b"noise")).normal(size=measured[train].shape)
+    noisy = measured[train] + noise * added
     return (
         Patients(jnp.asarray(noisy), jnp.asarray(progression[train])),
         Patients(jnp.asarray(measured[test]), jnp.asarray(progression[test])),

@@ -4,35 +4,27 @@ Data: 1,797 images, the test part of Alpaydin and Kaynak's "Optical Recognition 
 Digits" (UCI, 1998), as they ship inside scikit-learn. Nothing is downloaded.
 """
 
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
-import jax.numpy as jnp
 import numpy as np
 from annotated_types import Gt, Lt
-from jaxtyping import Array, Float, Int, PRNGKeyArray
 from sklearn.datasets import load_digits
 
-from experiments.losses import accuracy, cross_entropy
+from backprop_jax import data as datasets
+from experiments.labelled import Images
+from experiments.labelled import init as init
+from experiments.labelled import loss as loss
+from experiments.labelled import metrics as metrics
 from experiments.models.convnet import Convnet
-from experiments.models.layers import Params
 from experiments.models.mlp import Mlp
 from experiments.models.transformer import Transformer
 
 MODELS = {"mlp": Mlp, "convnet": Convnet, "transformer": Transformer}
 
-Model = Mlp | Convnet | Transformer
-
-
-class Digits(NamedTuple):
-    """Images with grey levels between 0 and 1, and the digit that each shows."""
-
-    image: Float[Array, "batch 8 8"]
-    label: Int[Array, " batch"]
-
 
 def data(
     seed: int, test_fraction: Annotated[float, Gt(0), Lt(1)] = 0.2, shifts: bool = False
-) -> tuple[Digits, Digits]:
+) -> tuple[Images, Images]:
     """Returns the images split at random into training and test part.
 
     Args:
@@ -42,33 +34,12 @@ def data(
     """
     pixels, labels = load_digits(return_X_y=True)
     images = pixels.reshape(-1, 8, 8) / 16
-    order = np.random.default_rng(seed).permutation(len(labels))
-    test, train = np.split(order, [round(test_fraction * len(order))])
-    shown, labelled = images[train], labels[train]
+    train, test = datasets.split(seed, len(labels), test_fraction)
+    held = Images.of(images, labels, test)
     if shifts:
-        shown, labelled = _with_shifts(shown), np.tile(labelled, 5)
-    return (
-        Digits(jnp.asarray(shown), jnp.asarray(labelled)),
-        Digits(jnp.asarray(images[test]), jnp.asarray(labels[test])),
-    )
-
-
-def init(key: PRNGKeyArray, model: Model) -> Params:
-    """Returns fresh parameters."""
-    return model.init(key, (8, 8), 10)
-
-
-def loss(
-    params: Params, batch: Digits, key: PRNGKeyArray, model: Model, label_smoothing: float = 0.0
-) -> Float[Array, ""]:
-    """Returns the mean cross-entropy, in nats."""
-    return cross_entropy(model.apply(params, batch.image, key), batch.label, label_smoothing)
-
-
-def metrics(params: Params, batch: Digits, model: Model) -> dict[str, Float[Array, ""]]:
-    """Returns the share of right answers, and the loss with nothing dropped."""
-    scores = model.apply(params, batch.image)
-    return {"accuracy": accuracy(scores, batch.label), "loss": cross_entropy(scores, batch.label)}
+        images, labels = _with_shifts(images[train]), np.tile(labels[train], 5)
+        return Images.of(images, labels, np.arange(len(labels))), held
+    return Images.of(images, labels, train), held
 
 
 def _with_shifts(images: np.ndarray) -> np.ndarray:

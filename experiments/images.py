@@ -5,31 +5,24 @@ with the package; or a file of your own.
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 import numpy as np
 from annotated_types import Gt, Lt
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Shaped
 
 from backprop_jax import data as datasets
 from backprop_jax.errors import DataError
-from experiments.losses import accuracy, cross_entropy
+from experiments.labelled import Images
+from experiments.labelled import init as init
+from experiments.labelled import loss as loss
+from experiments.labelled import metrics as metrics
 from experiments.models.convnet import Convnet
-from experiments.models.layers import Params
 from experiments.models.mlp import Mlp
 from experiments.models.resnet import Resnet
 
 MODELS = {"resnet": Resnet, "convnet": Convnet, "mlp": Mlp}
-
-Model = Resnet | Convnet | Mlp
-
-
-class Images(NamedTuple):
-    """Images with grey levels between 0 and 1, and the number of the kind that each shows."""
-
-    image: Float[Array, "batch height width"]
-    label: Int[Array, " batch"]
 
 
 def data(
@@ -56,7 +49,7 @@ def data(
         shown, labelled = np.concatenate([shown, shown[:, :, ::-1]]), np.tile(labelled, 2)
     return (
         Images(jnp.asarray(shown), jnp.asarray(labelled)),
-        Images(jnp.asarray(pixels[test]), jnp.asarray(labels[test])),
+        Images.of(pixels, labels, test),
     )
 
 
@@ -64,27 +57,6 @@ def included(name: str) -> tuple[Shaped[np.ndarray, "all 28 28"], Shaped[np.ndar
     """Returns the grey levels, between 0 and 1, and the labels of a data set of the package."""
     found = datasets.arrays(name)
     return found["image"] / np.float32(255), found["label"].astype(np.int32)
-
-
-def init(key: PRNGKeyArray, batch: Images, model: Model) -> Params:
-    """Returns fresh parameters."""
-    return model.init(key, batch.image.shape[1:], 10)
-
-
-def loss(
-    params: Params, batch: Images, key: PRNGKeyArray, model: Model, label_smoothing: float = 0.0
-) -> Float[Array, ""]:
-    """Returns the mean cross-entropy, in nats."""
-    return cross_entropy(model.apply(params, batch.image, key), batch.label, label_smoothing)
-
-
-def metrics(params: Params, batch: Images, model: Model) -> dict[str, Float[Array, ""]]:
-    """Returns the share of right answers, and the loss with nothing dropped."""
-    scores = model.apply(params, batch.image)
-    return {
-        "accuracy": accuracy(scores, batch.label),
-        "loss": cross_entropy(scores, batch.label),
-    }
 
 
 def _own(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,8 @@ from annotated_types import Ge
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from backprop_jax.runner.adapters import Adapted, equinox, haiku, library, linen, nnx
-from experiments.digits import Digits, data
+from experiments.digits import data
+from experiments.labelled import Images
 from experiments.losses import accuracy, cross_entropy
 from experiments.models.layers import Params
 
@@ -51,22 +52,22 @@ def by_haiku(width: Width = 128) -> Adapted:
 MODELS = {"equinox": by_equinox, "linen": by_linen, "nnx": by_nnx, "haiku": by_haiku}
 
 
-def init(key: PRNGKeyArray, batch: Digits, model: Adapted) -> Params:
+def init(key: PRNGKeyArray, batch: Images, model: Adapted) -> Params:
     """Returns fresh parameters."""
     return model.init(key, _pixels(batch))
 
 
-def loss(params: Params, batch: Digits, key: PRNGKeyArray, model: Adapted) -> Float[Array, ""]:
+def loss(params: Params, batch: Images, key: PRNGKeyArray, model: Adapted) -> Float[Array, ""]:
     """Returns the mean cross-entropy, in nats."""
     return cross_entropy(model.apply(params, _pixels(batch), key=key), batch.label)
 
 
-def metrics(params: Params, batch: Digits, model: Adapted) -> dict[str, Float[Array, ""]]:
+def metrics(params: Params, batch: Images, model: Adapted) -> dict[str, Float[Array, ""]]:
     """Returns the share of right answers, and the loss."""
     scores = model.apply(params, _pixels(batch))
     return {"accuracy": accuracy(scores, batch.label), "loss": cross_entropy(scores, batch.label)}
 
 
-def _pixels(batch: Digits) -> Float[Array, "batch 64"]:
+def _pixels(batch: Images) -> Float[Array, "batch 64"]:
     """Returns the images as rows."""
     return batch.image.reshape(-1, PIXELS)

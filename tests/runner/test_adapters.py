@@ -13,7 +13,7 @@ import backprop_jax as bp
 from backprop_jax.errors import ConfigError
 from backprop_jax.runner import adapters
 from experiments import libraries
-from experiments.digits import Digits
+from experiments.labelled import Images
 from tests.rules.case import assert_close
 
 CONFIG = Path(__file__).parents[2] / "configs/digits_libraries.yaml"
@@ -34,7 +34,7 @@ every_library = pytest.mark.parametrize(
 @pytest.mark.usefixtures("x64")
 @every_library
 def test_gradient_is_that_of_jax(name):
-    batch = Digits(jnp.asarray(np.random.default_rng(0).random((3, 8, 8))), jnp.arange(3))
+    batch = Images(jnp.asarray(np.random.default_rng(0).random((3, 8, 8))), jnp.arange(3))
     model, key = libraries.MODELS[name](width=2), jax.random.key(0)
     params = libraries.init(key, batch, model)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float64")}

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from experiments import diabetes, digits
+from experiments.labelled import Images
 from experiments.models.convnet import Convnet
 from experiments.models.mlp import Mlp
 from experiments.models.resnet import Resnet
@@ -60,7 +61,7 @@ RUN = PROMISED + (LONG if os.environ.get("PROMISES") == "all" else BEGUN)
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_keeps_the_precision_of_its_data(model, precision):
     with jax.enable_x64(precision == "float64"):
-        key, batch = jax.random.key(0), digits.Digits(jnp.ones((3, 8, 8)), jnp.arange(3))
+        key, batch = jax.random.key(0), Images(jnp.ones((3, 8, 8)), jnp.arange(3))
         params = jax.eval_shape(lambda key: model.init(key, (8, 8), 10), key)
         scores = jax.eval_shape(model.apply, params, batch.image)
         found = jax.eval_shape(lambda *given: digits.loss(*given, model), params, batch, key)
