@@ -78,6 +78,13 @@ class EscapedReference(BackpropError, TypeError):
     """
 
 
+def lost(what: str, to_go_on: str) -> EscapedReference:
+    """Returns the error to raise where what becomes of a value cannot be followed."""
+    return EscapedReference(
+        message(f"{what} cannot be followed.", written_at=here(), to_go_on=to_go_on)
+    )
+
+
 class BudgetTooSmall(BackpropError, ValueError):
     """A gradient cannot do with as few bytes as `remat=` allows."""
 

@@ -147,6 +147,17 @@ def as_function(closed: Any, source: Any = None) -> Callable:
     return run
 
 
+def has_state(params: dict) -> bool:
+    """Returns whether a primitive's jaxpr takes a mutable value of `jax.experimental.hijax`."""
+    jaxpr = getattr(params.get("jaxpr"), "jaxpr", None)
+    return getattr(jaxpr, "is_high", False) and any(is_changing(v.aval) for v in jaxpr.invars)
+
+
+def is_changing(aval: Any) -> bool:
+    """Returns whether a type is of mutable values, which is there until jax 0.11."""
+    return getattr(aval, "has_qdd", False)
+
+
 def size_in_bytes(aval: Any) -> int:
     """Returns how much memory a value of this type takes; one byte if it is the host's."""
     if getattr(aval, "memory_space", None) is jax.memory.Space.Host:

@@ -20,7 +20,7 @@ from jax.tree_util import Partial
 
 from backprop_jax.engine import custom
 from backprop_jax.engine.cotangents import is_differentiable
-from backprop_jax.engine.jaxprs import reach, run_on, run_on_arrays
+from backprop_jax.engine.jaxprs import has_state, is_changing, reach, run_on, run_on_arrays
 from backprop_jax.engine.reading import Reading
 from backprop_jax.engine.registry import (
     Constant,
@@ -32,7 +32,7 @@ from backprop_jax.engine.registry import (
     touching,
 )
 from backprop_jax.engine.reverse import read_by
-from backprop_jax.errors import EscapedReference, MissingRule, NotLinear, here, message, written_at
+from backprop_jax.errors import MissingRule, NotLinear, lost, message, written_at
 
 
 class Recorded(Tracer):
@@ -212,6 +212,9 @@ class Tape(Trace):
             return outs if primitive.multiple_results else outs[0]
         if rule is None and primitive in doors:
             return doors[primitive](self, tracers, params)
+        if rule is None and any(is_changing(jax.typeof(x)) for x in values):
+            what = f"'{primitive}' writes a value that is differentiated where it"
+            raise lost(what, "wrap the value in lax.stop_gradient, or return it.")
         result = (run_on if rule else run_on_arrays)(self.parent_trace, primitive, values, params)
         if type(rule) is Constant:
             if self.linear:
@@ -231,10 +234,10 @@ class Tape(Trace):
     ) -> list:
         """Runs a primitive that holds a jaxpr, step by step on this tape where it may be.
 
-        It may while a program is being staged, and in a linear function: there all are looked at.
+        It may while staging, where there is state, and in a linear function: there all is seen.
         """
         values, slots = operands = self.unwrap(tracers)
-        if (self.staged or self.linear) and (run := rule.inline(params)) is not None:
+        if (self.staged or self.linear or has_state(params)) and (run := rule.inline(params)):
             with set_current_trace(self):
                 return run(*tracers)
         plain, compiled = rule.unit(tuple(s is not None for s in slots), params, self.reading)
@@ -267,14 +270,8 @@ class Tape(Trace):
     def check_references(self, primitive: Any, tracers: Sequence) -> None:
         """Raises if a reference made on this tape goes where its value cannot be followed."""
         if self.cells and any(self.made(x) for x in tracers):
-            raise EscapedReference(
-                message(
-                    f"a reference made in the function enters '{primitive}', and what becomes of "
-                    "its value there cannot be followed.",
-                    written_at=here(),
-                    to_go_on="read it before, and hand over the value.",
-                )
-            )
+            what = f"a reference made in the function enters '{primitive}', and what becomes of its"
+            raise lost(f"{what} value there", "read it before, and hand over the value.")
 
     def step(self, primitive: Primitive, unit: Any, tracers: Sequence) -> list:
         """Runs a unit on the parent trace as a step of its own."""
@@ -372,6 +369,10 @@ class Tape(Trace):
         del primitive, params
         with set_current_trace(self):
             return fun.call_wrapped(*tracers)
+
+    def cur_qdd(self, x: Any) -> Any:
+        """Returns the types of what a mutable value of `jax.experimental.hijax` holds now."""
+        return self.parent_trace.cur_qdd(x)
 
     def stage_value(self, val: Any) -> Any:
         """Lifts a value into the parent trace. A recorded value stays as it is."""

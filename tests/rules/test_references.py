@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax._src import hijax
 
 import backprop_jax as bp
 
@@ -149,3 +150,27 @@ def test_what_cannot_be_followed_is_an_error(what):
 def test_no_gradient_by_a_reference():
     with pytest.raises(TypeError, match="Argument is a mutable reference"):
         bp.grad(lambda r: jnp.sum(r[...]))(ref)
+
+
+Box: Any = getattr(hijax, "Box", None)  # a mutable value of any type; nnx has such, too
+
+
+@pytest.mark.skipif(Box is None, reason="until jax 0.11")
+@pytest.mark.parametrize("within", [lambda fun: fun, jax.jit])
+def test_a_mutable_value_takes_constants_alone(within):
+    box = Box(jnp.float32(2.0))
+
+    @within
+    def kept(x: Any, box: Any) -> Any:
+        box.set(lax.stop_gradient(3 * x))
+        return x * box.get()
+
+    assert bp.grad(lambda x: kept(x, box))(4.0) == box.get() == 12
+
+    @within
+    def lost(x: Any) -> Any:
+        box.set(3 * x)
+        return box.get()
+
+    with pytest.raises(bp.errors.EscapedReference, match="'box_set' writes a value"):
+        bp.grad(lost)(4.0)
