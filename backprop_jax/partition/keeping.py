@@ -11,10 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+from jax.extend.core import Primitive
 
 from backprop_jax.engine.jaxprs import among, held
 from backprop_jax.engine.reading import readings
 from backprop_jax.engine.registry import dear, reruns
+
+#: Primitives that stand for others: their parameters → the one that policies know, and its own.
+synonyms: dict[Primitive, Callable[[dict], tuple[Primitive, dict] | None]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +57,9 @@ class Keeping:
         if self.policy is None:
             return False
         avals = [atom.aval for atom in equation.invars]
-        answer = self.policy(equation.primitive, *avals, **equation.params)
+        same = synonyms.get(equation.primitive, lambda params: None)(equation.params)
+        primitive, params = same or (equation.primitive, equation.params)
+        answer = self.policy(primitive, *avals, **params)
         return False if answer is RECOMPUTE else answer
 
     def allowed(self, equation: Any) -> dict:

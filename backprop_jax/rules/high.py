@@ -14,6 +14,8 @@ from jax.extend.core import Primitive, primitives, set_current_trace, valid_jaxt
 from backprop_jax.engine.custom import UserRule, with_zeros
 from backprop_jax.engine.logs import log
 from backprop_jax.engine.registry import Unit, always, doors
+from backprop_jax.partition.fence import cutting
+from backprop_jax.partition.keeping import synonyms
 from backprop_jax.rules import roots
 
 HighPrimitive: Any = getattr(hijax, "HiPrim", None) or getattr(hijax, "VJPHiPrimitive", None)
@@ -169,6 +171,9 @@ def record(tape: Any, tracers: Sequence, params: dict) -> list:
             return call_hi_primitive_p.to_lojax(*tracers, **params)  # type: ignore[attr-defined]
     with set_current_trace(tape.parent_trace):
         results, moved, residuals = run_high_fwd(function, values, slots)
+        if getattr(function, "opt_remat", False) and cutting.get():
+            # Asked for by its user: a checkpoint's way forward is the function, not that half.
+            results = call_hi_primitive_p.bind(*values, **params)
     kept = HighBackward(function, residuals)
     rule = tape.reading.of(PULLBACK)
     return tape.add(call_hi_primitive_p, {}, rule, operands, results, kept, moved)
@@ -176,3 +181,4 @@ def record(tape: Any, tracers: Sequence, params: dict) -> list:
 
 doors[call_hi_primitive_p] = record
 always.add(call_hi_primitive_p)
+synonyms[call_hi_primitive_p] = lambda params: in_words(params["_prim"])

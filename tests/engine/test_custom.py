@@ -246,6 +246,30 @@ def test_a_checkpoint_is_one_by_either_name(flag, remat3):
         np.testing.assert_allclose(bp.grad(fun)(X), jax.grad(fun)(X), rtol=1e-6)
 
 
+@pytest.mark.parametrize("flags", [(), ("jax_remat3", "jax_custom_vjp3")])
+def test_a_policy_is_asked_of_what_a_rule_names(flag, flags):
+    for name in flags:
+        flag(name)
+    sine = jax.custom_vjp(jnp.sin)
+    forward = lambda x: (jnp.sin(x), checkpoint_name(jnp.cos(x), "slope"))  # noqa: E731
+    sine.defvjp(forward, lambda slope, g: (slope * g,))
+    for names, again in (((), 1), (("slope",), 0)):
+        policy = jax.checkpoint_policies.save_only_these_names(*names)
+        fun = jax.checkpoint(lambda x: sine(x).sum(), policy=policy)
+        way_back = jax.make_jaxpr(bp.vjp(fun, X)[1])(1.0)
+        assert str(way_back).count(" cos ") == again
+        np.testing.assert_allclose(bp.grad(fun)(X), jnp.cos(X), rtol=1e-6)
+
+
+def test_optimize_remat_lets_a_checkpoint_run_the_function_itself(flag):
+    flag("jax_custom_vjp3")
+    tangent = jax.custom_vjp(jnp.tan)
+    halves = lambda x: (jnp.sin(x), x), lambda x, g: (jnp.cos(x) * g,)
+    tangent.defvjp(*halves, optimize_remat=True)
+    value, slope = bp.value_and_grad(jax.checkpoint(tangent))(0.5)
+    np.testing.assert_allclose((value, slope), (np.tan(0.5), np.cos(0.5)), rtol=1e-6)
+
+
 def test_an_absent_cotangent_is_said_to_be_zero_within_vmap(flag):
     flag("jax_custom_vjp3")
 
