@@ -19,17 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from backprop_jax.check import widened
+from backprop_jax.check.difference import distance, same
+from backprop_jax.check.gradients.sides import digits as digits_of
 from backprop_jax.check.numerical.rounding import nudged
-from backprop_jax.check.sides import (
-    NARROW_STEPS,
-    WIDE_STEPS,
-    Function,
-    Measured,
-    as_wide,
-    difference,
-    direction,
-    measure,
-)
+from backprop_jax.check.numerical.slopes import noise_of, slopes
+from backprop_jax.check.numerical.steps import signs, sizes
+from backprop_jax.check.numerical.vectors import Space, Vector
 from backprop_jax.check.witnesses.witness import DoesNotApply
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.registry import Row
@@ -38,8 +33,12 @@ from backprop_jax.graph.recording import Step
 
 #: Along how many random directions, beside the one the rule says is steepest.
 DIRECTIONS = 2
+#: The shortest step of an operand's element, as a part of what the typical one takes.
+LEAST = 1e-3
 #: What is not called wrong, as a part of what is measured: in float64, and where there is none.
 SLIGHT = {True: 1e-7, False: 2e-2}
+#: A slope is known well enough, if its error bar is at most this part of it.
+CLEAR = 0.1
 #: How often the dice of rounding are thrown again.
 THROWS = 6
 
@@ -75,6 +74,19 @@ class Finding:
     said: float = math.nan
     slope: float = math.nan
     bar: float = math.nan
+
+
+class Function(NamedTuple):
+    """What a step computes, made ready: run on these operands, in numbers of so many digits."""
+
+    run: Callable[..., Sequence]
+    operands: list
+    digits: int
+
+    @property
+    def eps(self) -> float:
+        """What its numbers are rounded by."""
+        return 2.0**-self.digits
 
 
 class Court:
@@ -117,7 +129,7 @@ class Court:
                 return function
         except Exception:  # Anything a primitive says to types it does not know.
             function = None
-        narrow = Function(step.function, step.values, NARROW_STEPS, precision(step))
+        narrow = Function(step.function, step.values, digits(step))
         try:
             results = narrow.run(*narrow.operands)
         except Exception as error:
@@ -125,8 +137,6 @@ class Court:
             raise DoesNotApply(f"what it computes cannot be run alone ({name})") from error
         if not agrees(results, step.results):
             raise Forward("its forward half gives another value than the function itself")
-        if is_wide(step):
-            narrow = narrow._replace(steps=WIDE_STEPS)
         return narrow
 
     def in_float64(self, step: Step) -> Function:
@@ -137,11 +147,11 @@ class Court:
         else:
             closed = jax.make_jaxpr(step.function)(*step.values)
             run = self.compile(closed)
-        return Function(run, operands, WIDE_STEPS, float(np.finfo(np.float64).eps))
+        return Function(run, operands, digits_of(np.float64))
 
     def primitive(self, step: Step, *operands: Any) -> list:
         """Runs the primitive of a step in float64."""
-        return widened.step(step.primitive, step.params, operands)
+        return widened.WIDENED.equation(step.primitive, step.params, operands)
 
     def compile(self, closed: Any) -> Callable:
         """Returns a closed jaxpr, widened and compiled; one for all of the same text."""
@@ -176,32 +186,38 @@ class Line(NamedTuple):
 
     Attributes:
       said: Σ c · v. size: the root of the sum of the squares of its terms.
-      measured: the slope; None if it is not finite.
+      low, high: the slope, or those on the two sides of a kink. bar: their error bar.
       directions: v, of each operand that moves.
     """
 
     said: float
     size: float
-    measured: Measured | None
+    low: float
+    high: float
+    bar: float
     directions: dict[int, np.ndarray]
+
+    @property
+    def slope(self) -> float:
+        """The slope, in the middle of a kink."""
+        return (self.low + self.high) / 2
 
     @property
     def scale(self) -> float:
         """How large the two sides are."""
-        return self.size + (abs(self.measured.slope) if self.measured else 0.0)
+        return self.size + abs(self.slope)
 
     @property
     def is_clear(self) -> bool:
         """Whether the slope is known well enough to say anything."""
-        if self.measured is None:
+        if not math.isfinite(self.bar):
             return False
-        return not math.isfinite(self.size) or 10 * self.measured.bar <= 0.3 * self.scale
+        return not math.isfinite(self.size) or self.bar <= CLEAR * self.scale
 
     @property
     def distance(self) -> float:
         """How far what is said is from the slope, or from those on the two sides."""
-        _, _, low, high = m = self.measured or Measured(0.0, 0.0, 0.0, 0.0)
-        return min(max(low - self.said, self.said - high, 0.0), abs(self.said - m.slope))
+        return max(self.low - self.said, self.said - self.high, 0.0)
 
 
 def compare(step: Step, function: Function, places: Sequence[int]) -> Finding:
@@ -216,25 +232,54 @@ def compare(step: Step, function: Function, places: Sequence[int]) -> Finding:
     if not wrong:
         return Finding(step, "ok")
     worst = max(wrong, key=lambda line: line.distance / line.scale)
-    slope, bar, _, _ = worst.measured or Measured(0.0, 0.0, 0.0, 0.0)
-    ratios = [x.said / x.measured.slope for x in lines if x.measured and x.measured.slope]
-    return Finding(step, "guilty", hint(ratios), only, worst.said, slope, bar)
+    ratios = [line.said / line.slope for line in lines if line.slope]
+    return Finding(step, "guilty", hint(ratios), only, worst.said, worst.slope, worst.bar)
 
 
 def along(step: Step, function: Function, places: Sequence[int]) -> Iterator[Line]:
     """Yields the steepest direction, as the rule has it, and random ones."""
     generator = np.random.default_rng(step.number)
-    said_of = said_by(step)
-    told = {i: g if is_finite(g) else None for i, g in said_of.items()}
+    operands = [function.operands[i] for i in places]
+    space = Space.of(operands, list(map(str, places)))
+    x, c = space.vector(operands), space.covector([said_by(step)[i] for i in places])
+    size = np.concatenate([sizes(x[part], LEAST) for part in space.slices()])
+    size = np.where(np.isfinite(x), size, 0.0)  # What is infinite, as a mask, stays where it is.
+    g, f = of_results(step, function, space, places)
+    noise = noise_of(f, x, size * signs(x.size, generator), max(function.digits, 15))
+    told = np.sign(np.where(np.isfinite(c), c, 0.0))
     for number in range(DIRECTIONS + 1):
-        v = {i: direction(step.values[i], None if number else told[i], generator) for i in places}
-        terms = [said_of[i] * v[i] for i in places]
-        if all(map(is_finite, terms)):
-            said = float(sum(np.sum(np.real(t)) for t in terms))
-            size = math.sqrt(sum(np.sum(np.abs(t) ** 2) for t in terms))
-        else:
-            said = size = math.nan
-        yield Line(said, size, measure(step, function, v), v)
+        v = size * (signs(x.size, generator) if number or not told.any() else told)
+        with np.errstate(all="ignore"):  # Steps may leave the domain.
+            low, high, bar = slopes(f, x, v, noise=noise, digits=function.digits).along(g)
+            terms = c * v
+        is_said = np.isfinite(terms).all()
+        said = float(np.sum(terms)) if is_said else math.nan
+        norm = float(np.linalg.norm(terms)) if is_said else math.nan
+        parts = map(np.asarray, space.leaves(v))
+        yield Line(said, norm, low, high, bar, dict(zip(places, parts, strict=True)))
+
+
+def of_results(
+    step: Step, function: Function, space: Space, places: Sequence[int]
+) -> tuple[Vector, Callable[[Vector], Vector]]:
+    """Returns the cotangents of a step as one covector, and what it computes, as a map of vectors.
+
+    Results that were infinite in the run, and are so still, are zero: they do not move.
+    """
+    pairs = enumerate(zip(step.cotangents or (), step.results, strict=True))
+    g = {k: (g, z) for k, (g, z) in pairs if g is not None}
+    results = Space.of([z for _, z in g.values()], list(map(str, g)))
+    start = results.vector([z for _, z in g.values()])
+
+    def f(x: Vector) -> Vector:
+        operands = list(function.operands)
+        for i, leaf in zip(places, space.leaves(x), strict=True):
+            operands[i] = leaf
+        found = function.run(*operands)
+        z = results.vector([found[k] for k in g])
+        return np.where(np.isinf(start) & (z == start), 0.0, z)
+
+    return results.covector([g for g, _ in g.values()]), f
 
 
 def is_wrong(step: Step, function: Function, line: Line) -> bool:
@@ -242,10 +287,9 @@ def is_wrong(step: Step, function: Function, line: Line) -> bool:
 
     How far the last digits of what the rule is told move it is asked only if it matters.
     """
-    slight = SLIGHT[function.steps is WIDE_STEPS] * line.scale
-    bar = line.measured.bar if line.measured else 0.0
-    rounding = 16 * max(precision(step), function.eps) * line.size
-    allowed = 10 * bar + slight + rounding
+    slight = SLIGHT[function.digits == digits_of(np.float64)] * line.scale
+    rounding = 16 * max(2.0 ** -digits(step), function.eps) * line.size
+    allowed = 2 * line.bar + slight + rounding
     if line.distance <= allowed:
         return False
     return line.distance > allowed + 16 * spread(step, line.directions, line.said)
@@ -256,7 +300,7 @@ def hint(ratios: Sequence[float]) -> str:
     if not any(ratios):
         return "it is zero"
     middle = sorted(ratios)[len(ratios) // 2]
-    if not all(abs(r - middle) <= 1e-3 * abs(middle) for r in ratios):
+    if not all(abs(r - middle) <= 1e-2 * abs(middle - 1) for r in ratios):
         return "it is another vector"
     return "its sign is wrong" if abs(middle + 1) < 1e-3 else f"it is {middle:.4g} times the slope"
 
@@ -288,16 +332,10 @@ def spread(step: Step, directions: dict[int, np.ndarray], said: float) -> float:
     return farthest
 
 
-def precision(step: Step) -> float:
-    """Returns eps of the narrowest float among operands and results."""
+def digits(step: Step) -> int:
+    """Returns the digits of the narrowest float among operands and results."""
     avals = [*step.node.operand_avals, *step.node.result_avals]
-    floats = [aval.dtype for aval in avals if ct.is_differentiable(aval)]
-    return max(float(jnp.finfo(dtype).eps) for dtype in floats)
-
-
-def is_wide(step: Step) -> bool:
-    """Returns whether all floats in a step are float64."""
-    return precision(step) <= float(np.finfo(np.float64).eps)
+    return min(digits_of(aval.dtype) for aval in avals if ct.is_differentiable(aval))
 
 
 def agrees(results: Sequence, expected: Sequence) -> bool:
@@ -306,11 +344,18 @@ def agrees(results: Sequence, expected: Sequence) -> bool:
         if not ct.is_differentiable(jax.typeof(y)):
             continue
         x, z = as_wide(x), as_wide(y)
-        there = np.isfinite(z)
-        apart, size = np.linalg.norm(difference(x, z)), np.linalg.norm(z[there])
-        if not apart <= math.sqrt(float(jnp.finfo(jnp.asarray(y).dtype).eps)) * size:
+        there = np.isfinite(x) & np.isfinite(z)
+        if not np.all(there | same(x, z)):
+            return False
+        apart, size = np.linalg.norm(distance(x, z)), np.linalg.norm(z[there])
+        if apart > 2.0 ** (-digits_of(jnp.asarray(y).dtype) / 2) * size:
             return False
     return True
+
+
+def as_wide(x: Any) -> np.ndarray:
+    """Returns a value as a NumPy array of float64 or complex128."""
+    return np.asarray(widened.wide(np.asarray(x)))
 
 
 def is_finite(x: Any) -> bool:

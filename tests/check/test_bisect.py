@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -211,8 +212,9 @@ def test_the_report():
     assert equation == "  equation:   float32[] = custom_vjp_call float32[] float32[]"
     assert written.startswith("  written at: tests/check/test_bisect.py:")
     assert "pull at " in rule and rule.startswith("  its rule:   ")
-    assert says.startswith("  it says:    -0.17")
-    assert "along a direction in which the slope is 0.17" in says
+    numbers = re.match(r"  it says:    (\S+) along a direction in which the slope is (\S+)", says)
+    said, slope = numbers.groups()
+    assert float(said) == pytest.approx(-float(slope))
     assert last.startswith("BAD: 1 guilty; 3 of 3 steps tried (")
     assert json.loads(json.dumps(report.to_dict()))["guilty"][0]["operand"] == 1
     assert repr(report) == "Bisection(BAD, 3 of 3 steps tried)"

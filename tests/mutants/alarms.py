@@ -4,9 +4,9 @@ All cases, drawn again and again, in float64 and shorter; arrays of 1 to a milli
 operands next to where a derivative grows beyond all bounds.
 """
 
-import functools
 import itertools
 from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -24,25 +24,6 @@ from tests.rules.case import Case, is_inexact
 from tests.rules.cases import CASES
 
 MODES = ("fwd", "rev")
-
-
-class Shared(Side):
-    """A function and its derivatives, compiled once for all the operands it is asked at."""
-
-    @functools.cached_property
-    def _run(self) -> Callable:
-        return self._once("run", super()._run)
-
-    @functools.cached_property
-    def _pullback(self) -> Callable:
-        return self._once("pullback", super()._pullback)
-
-    @functools.cached_property
-    def _push(self) -> Callable:
-        return self._once("push", super()._push)
-
-    def _once(self, what: str, function: Callable) -> Callable:
-        return self.moving.fun.kept.setdefault((what, self.wide, self.throw), function)
 
 
 class Function:
@@ -70,7 +51,7 @@ class Check(NamedTuple):
         are those of `bp.check_grads`, which is asked itself if an answer is not to their liking.
         """
         moving = Moving.of(self.function, self.operands, "xyw")
-        side = Shared.of(moving, OURS)
+        side = replace(Side.of(moving, OURS), kept=self.function.kept)
         report = GradsReport(self.name, OURS.name)
         exam = Examination(side, MODES, Allowed(), report, np.random.default_rng([0, 1]))
         with np.errstate(all="ignore"):

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -31,6 +31,7 @@ class Side:
       space: what the operands are points of.
       wide: the dtype that the operands were cast up to; empty: they are as the user has them.
       throw: derivatives are computed with their roundings thrown anew; None: as they are.
+      kept: what is compiled, for this side and those that are made of it.
     """
 
     moving: Moving
@@ -39,6 +40,7 @@ class Side:
     space: Space
     wide: str = ""
     throw: int | None = None
+    kept: dict = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, moving: Moving, engine: Engine) -> "Side":
@@ -86,9 +88,14 @@ class Side:
         with self.precision():
             return self.results.vector(self._run(*self.space.leaves(x, self.point)))
 
-    @functools.cached_property
+    def once(self, what: str, make: Callable[[], Callable[..., list]]) -> Callable[..., list]:
+        """Returns what is made, and compiled once."""
+        key = what, self.engine, self.wide, self.throw is None
+        return self.kept[key] if key in self.kept else self.kept.setdefault(key, make())
+
+    @property
     def _run(self) -> Callable[..., list]:
-        return compiled(self.moving)
+        return self.once("run", lambda: compiled(self.moving))
 
     def pull(self, cs: list[Vector], x: Vector | None = None) -> list[Vector]:
         """Returns for each covector of the results the one of the operands."""
@@ -103,12 +110,17 @@ class Side:
                 check_types(found, list(point), self.space.paths, "cotangent")
             return [self.space.covector(found) for found in pulled]
 
-    @functools.cached_property
+    @property
     def _pullback(self) -> Callable[..., list]:
-        return self._ready(lambda point, c: list(self.engine.pullback(self.moving, *point)[1](c)))
+        return self._ready(
+            "pullback", lambda point, c: list(self.engine.pullback(self.moving, *point)[1](c))
+        )
 
-    def _ready(self, derivative: Callable[..., list]) -> Callable[..., list]:
-        return compiled(derivative) if self.throw is None else shaken(derivative, self.throw)
+    def _ready(self, what: str, derivative: Callable[..., list]) -> Callable[..., list]:
+        if self.throw is None:
+            return self.once(what, lambda: compiled(derivative))
+        anew = self.once(what, lambda: compiled(shaken(derivative)))
+        return functools.partial(anew, self.throw)
 
     def push(self, v: Vector, x: Vector | None = None) -> Vector:
         """Returns the slope of the results along v."""
@@ -118,9 +130,9 @@ class Side:
             check_types(slope, list(self.values.values()), self.results.paths, "slope")
             return self.results.vector(slope)
 
-    @functools.cached_property
+    @property
     def _push(self) -> Callable[..., list]:
-        return self._ready(lambda point, v: list(self.engine.slope(self.moving, point, v)))
+        return self._ready("push", lambda point, v: list(self.engine.slope(self.moving, point, v)))
 
     def _by_hand(self, point: Any) -> Vector:
         single(list(self.values.values()))

@@ -1,19 +1,18 @@
 """What rounding makes of a computation: the same steps again, their last digits up or down."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Literal
+from jax.extend.core import Primitive
 
 from backprop_jax.check.precision import is_inexact
-from backprop_jax.check.widened import wide
+from backprop_jax.check.rerun import Rerun
 
-#: An odd number that spreads what bits differ over all places.
-MIXING = 0x9E3779B97F4A7C15
+#: Odd numbers that spread what bits differ over all places.
+MIXING = np.uint32(0x9E3779B1), np.uint32(0x85EBCA77)
 #: Steps whose result is rounded; what all others give are the numbers they are given.
 ROUNDED = set(
     "add sub mul div rem pow integer_pow square sqrt rsqrt cbrt exp exp2 expm1 log log1p logistic "
@@ -24,53 +23,46 @@ ROUNDED = set(
 )
 
 
-def nudged(x: Any, throw: int) -> Any:
+def nudged(x: Any, throw: Any) -> Any:
     """Returns floats moved by two last digits, up or down as the dice for their value fall.
 
     Equal numbers stay equal: a rule may ask which elements are the largest.
+
+    Args:
+      x: an array, of NumPy or JAX; all that is not of floats is returned as it is.
+      throw: which throw of the dice, a whole number.
     """
     if not (hasattr(x, "dtype") and is_inexact(x)):
         return x
-    exact = np.asarray(wide(x))
-    bits = np.ascontiguousarray(exact[..., None]).view(np.uint64)  # two numbers of a complex one
-    dice = (bits * np.uint64(MIXING + 2 * throw)) >> np.uint64(40)
-    signs = 1.0 - 2.0 * (np.bitwise_xor.reduce(dice, -1) & np.uint64(1))
-    return jnp.asarray(exact * (1 + 2 * float(jnp.finfo(x.dtype).eps) * signs), x.dtype)
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        real, imaginary = (nudged(part, throw) for part in (x.real, x.imag))
+        return jax.lax.complex(real, imaginary)
+    up, down = (np.asarray(1 + s * jnp.finfo(x.dtype).eps, x.dtype) for s in (2, -2))
+    with np.errstate(over="ignore"):  # whole numbers, which wrap around
+        bits = x.view(f"uint{8 * x.dtype.itemsize}")
+        if x.dtype.itemsize == 8:
+            bits = bits ^ (bits >> np.uint64(32))
+        dice = (bits.astype("uint32") + jnp.uint32(throw)) * MIXING[0]
+        dice = (dice ^ (dice >> np.uint32(15))) * MIXING[1]
+        return x * jnp.where(dice >> np.uint32(31), up, down)
 
 
-def shaken(function: Callable[..., list], throw: int) -> Callable[..., list]:
+def shaken(function: Callable[..., list]) -> Callable[..., list]:
     """Returns a function that computes as another one does, each rounded result nudged.
 
-    What its results differ by is what rounding may make of them, whatever cancels on the way.
-    Loops and branches are one step, nudged at their end.
+    Its first operand says which throw of the dice. What its results differ by is what rounding may
+    make of them, whatever cancels on the way and however long a loop adds it up.
 
     Source: Vignes 1993, A stochastic arithmetic for reliable scientific computation.
     """
 
-    def run(*args: Any) -> list:
+    def run(throw: Any, *args: Any) -> list:
+        def step(primitive: Primitive, params: dict, operands: Sequence) -> list:
+            result = primitive.bind(*operands, **primitive.get_bind_params(params))
+            found = list(result) if primitive.multiple_results else [result]
+            return [nudged(z, throw) for z in found] if primitive.name in ROUNDED else found
+
         closed = jax.make_jaxpr(function)(*args)
-        return steps(closed.jaxpr, closed.consts, jax.tree.leaves(args), throw)
+        return Rerun(step, same_trips=True).of(closed)(*jax.tree.leaves(args))
 
     return run
-
-
-def steps(jaxpr: Any, consts: Sequence, operands: Sequence, throw: int) -> list:
-    """Returns the results of a jaxpr, its steps nudged."""
-    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *operands], strict=True))
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else values[atom]
-
-    nudge = functools.partial(nudged, throw=throw)
-    for equation in jaxpr.eqns:
-        primitive, given = equation.primitive, [read(v) for v in equation.invars]
-        if primitive.name == "jit":
-            inner = equation.params["jaxpr"]
-            found = steps(inner.jaxpr, inner.consts, given, throw)
-        else:
-            result = primitive.bind(*given, **primitive.get_bind_params(equation.params))
-            found = list(result) if primitive.multiple_results else [result]
-            if primitive.name in ROUNDED:
-                found = list(map(nudge, found))
-        values.update(zip(equation.outvars, found, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]

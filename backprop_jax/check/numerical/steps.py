@@ -31,12 +31,19 @@ def signs(count: int, rng: np.random.Generator, fine: int = 6) -> Vector:
     return rng.choice([-1.0, 1.0], count) * (0.5 + rng.integers(0, steps + 1, count) / steps)
 
 
-def sizes(x: Vector) -> Vector:
-    """Returns for each entry the power of two below it, for a zero that of a typical entry."""
+def sizes(x: Vector, least: float = 0.0) -> Vector:
+    """Returns for each entry the power of two below it, for a zero that of a typical entry.
+
+    Args:
+      x: where to step from.
+      least: no entry counts as smaller than this part of a typical one; if that is huge, of one.
+    """
     size = np.abs(x)
     some = size[(size > 0) & np.isfinite(size)]
     typical = float(np.median(some)) if some.size else 1.0
+    typical = min(typical, 1.0) if least else typical
     size = np.where((size > 0) & np.isfinite(size), size, typical)
+    size = np.maximum(size, least * typical)
     return np.ldexp(0.5, np.frexp(size)[1])  # size = mantissa 2^exponent, mantissa in [1/2, 1)
 
 
