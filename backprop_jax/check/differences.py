@@ -1,25 +1,16 @@
 """One difference with one step, over many steps: what truncation and rounding leave of a slope."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from backprop_jax.check.numerical.ways import ONE_STEP
 from backprop_jax.check.precision import is_inexact
 from backprop_jax.check.table import align
 from backprop_jax.check.witnesses.witness import Question
-
-Along = Callable[[Any], Any]
-"""The function along a line: a number to the value there."""
-
-WAYS: Mapping[str, Callable[[Along, float], Any]] = {
-    "forward": lambda f, h: (f(h) - f(0.0)) / h,
-    "central": lambda f, h: (f(h) - f(-h)) / (2 * h),
-    "complex": lambda f, h: jnp.imag(f(1j * h)) / h,
-}
-"""A slope by one step of length h. The last takes no difference, so it loses no digits."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +66,7 @@ def over_steps(
 
     exact = float(sum(np.sum(gradient[path], dtype=np.float64) for path in moving))
     slopes = {}
-    for way, slope in WAYS.items():
+    for way, slope in ONE_STEP.items():
         try:
             slopes[way] = np.array([float(slope(along, float(h))) for h in lengths])
         except Exception:  # The function has no meaning for complex numbers.

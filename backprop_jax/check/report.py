@@ -115,8 +115,8 @@ class Report:
         if self.problems or any(leaf.tolerance is None and not leaf.ok for leaf in self.leaves):
             return "return a pytree of the structure, shapes and dtypes that jax.grad returns."
         return (
-            "bp.bisect(fun, *args) names the line whose rule is wrong; or differentiate by hand at "
-            "the worst element, or try backprop_jax.check.numeric.slope; rtol= allows more."
+            "bp.bisect(fun, *args) names the line whose rule is wrong; witnesses=('numerical',) "
+            "measures the slope; rtol= allows more."
         )
 
 

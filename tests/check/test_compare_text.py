@@ -59,8 +59,8 @@ DISAGREES = """\
 worst: params['blocks'][0]['w'] at [1,2]: wrong 1.75, jax.grad 2, float64 2
 params['blocks'][0]['w']: farther apart than rounding explains
 BAD: 2 of 3 leaves of wrong agree with jax.grad and float64 (rtol 1.9e-06 for float32)
-  to go on:   bp.bisect(fun, *args) names the line whose rule is wrong; or differentiate by hand at \
-the worst element, or try backprop_jax.check.numeric.slope; rtol= allows more."""  # noqa: E501
+  to go on:   bp.bisect(fun, *args) names the line whose rule is wrong; witnesses=('numerical',) measures \
+the slope; rtol= allows more."""  # noqa: E501
 
 OTHER_TYPES = """\
 params['blocks'][0]['b']: expected float32[2], got nothing

@@ -11,7 +11,7 @@ from jax.scipy.linalg import eigh_tridiagonal, polar
 from jax.scipy.optimize import minimize
 
 import backprop_jax as bp
-from backprop_jax.check.numeric import slope
+from backprop_jax.check.numerical.slopes import noise_of, slopes
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -100,4 +100,9 @@ def test_it_differentiates(fun: Callable, tolerance: float):
     v = np.array([0.3, 0.5, -0.2, 0.7, 0.1, -0.4])
     value, gradient = jax.jit(bp.value_and_grad(fun))(X)
     np.testing.assert_allclose(value, fun(X), rtol=1e-12)
-    np.testing.assert_allclose(gradient @ v, slope(fun, X, v), rtol=tolerance)
+
+    def values(x: np.ndarray) -> np.ndarray:
+        return np.asarray(fun(x)).reshape(1)
+
+    found = slopes(values, X, v, noise=noise_of(values, X, v))
+    np.testing.assert_allclose(gradient @ v, found.value[0], rtol=tolerance)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import backprop_jax as bp
-from backprop_jax.check.numeric import slope
+from backprop_jax.check.numerical.slopes import noise_of, slopes
 from backprop_jax.errors import MissingRule
 from tests.programs.program import Program
 
@@ -352,17 +352,16 @@ def measure(at: Task, first: bool, direction: Sequence) -> tuple[float | None, f
         return (at.loss if first else at.contraction)(moved, at.leaves)
 
     along = jax.jit(along, compiler_options=OPTIONS)
-    here = jnp.zeros((), jnp.float64)
-    one = jnp.ones((), jnp.float64)
-    slopes = [float(slope(along, here, one, step)) for step in (1e-4, 2e-5, 4e-6)]
-    step = 4e-6
-    right = float(along(here + step) - along(here)) / step
-    left = float(along(here) - along(here - step)) / step
-    middle, scale = slopes[1], max(map(abs, slopes)) + abs(right) + abs(left) + 1e-3
-    if not np.isfinite(slopes).all() or abs(right - left) > 1e-2 * scale:
+
+    def values(t: np.ndarray) -> np.ndarray:
+        return np.asarray(along(jnp.asarray(t[0], jnp.float64)), np.float64).reshape(1)
+
+    here, one = np.zeros(1), np.ones(1)
+    found = slopes(values, here, one, noise=noise_of(values, here, one))
+    if found.kinks[0] or not np.isfinite(found.error[0]):
         return None, 0.0
-    doubt = 2 * max(abs(slopes[0] - middle), abs(slopes[2] - middle)) + 1e-8 * scale
-    return middle, doubt
+    slope, error = float(found.value[0]), float(found.error[0])
+    return slope, 2 * error + 1e-8 * (abs(slope) + 1e-3)
 
 
 def arbitrate_narrow(

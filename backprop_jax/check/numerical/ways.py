@@ -1,6 +1,7 @@
 """Other ways to measure a slope: one difference, the complex step, Taylor's remainder."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -44,28 +45,28 @@ def falling(
     return rates[0], rates[1]
 
 
-def forward(f: Function, x: Vector, v: Vector, eps: float) -> tuple[Vector, Vector]:
-    """Returns (f(x + h v) - f(x)) / h for the best h, about sqrt(eps), and an error bar.
+Along = Callable[[Any], Any]
+"""A function along a line: a number to the value there."""
 
-    The bar is what the step twice as long gives otherwise, and what rounding makes of the shorter.
+ONE_STEP: Mapping[str, Callable[[Along, float], Any]] = {
+    "forward": lambda f, h: (f(h) - f(0.0)) / h,
+    "central": lambda f, h: (f(h) - f(-h)) / (2 * h),
+    "complex": lambda f, h: f(1j * h).imag / h,
+}
+"""A slope by one step of length h. The last takes no difference, so it loses no digits."""
+
+
+def one_step(way: str, f: Function, x: Vector, v: Vector, eps: float) -> tuple[Vector, Vector]:
+    """Returns the slope by one difference with the best step for it, and an error bar.
+
+    The best is about sqrt(eps) for a forward difference and cbrt(eps) for a central one. The bar is
+    what the step twice as long gives otherwise, and what rounding makes of the shorter.
     """
-    h = 2.0 ** np.round(np.log2(eps) / 2)
-    middle, near, far = f(x), f(x + h * v), f(x + 2 * h * v)
-    slope = (near - middle) / h
-    off = np.abs((far - middle) / (2 * h) - slope)
-    return slope, off + 4 * eps * np.abs(middle) / h
-
-
-def central(f: Function, x: Vector, v: Vector, eps: float) -> tuple[Vector, Vector]:
-    """Returns (f(x + h v) - f(x - h v)) / (2 h) for the best h, about cbrt(eps), and an error bar.
-
-    The bar is what the step twice as long gives otherwise, and what rounding makes of the shorter.
-    """
-    h = 2.0 ** np.round(np.log2(eps) / 3)
-    ahead, behind = f(x + h * v), f(x - h * v)
-    slope = (ahead - behind) / (2 * h)
-    off = np.abs((f(x + 2 * h * v) - f(x - 2 * h * v)) / (4 * h) - slope)
-    return slope, off + 4 * eps * np.maximum(np.abs(ahead), np.abs(behind)) / h
+    h = 2.0 ** np.round(np.log2(eps) / {"forward": 2, "central": 3}[way])
+    along = functools.cache(lambda t: f(x + t * v))
+    slope, longer = (ONE_STEP[way](along, step) for step in (h, 2 * h))
+    size = np.maximum(np.abs(along(h)), np.abs(along(0.0 if way == "forward" else -h)))
+    return slope, np.abs(longer - slope) + 4 * eps * size / h
 
 
 NOT_ANALYTIC = {"abs", "real", "imag", "conj", "sign", "complex", "is_finite"}

@@ -50,12 +50,12 @@ def extrapolated(question: Question) -> Witness:
 
 def forward(question: Question) -> Witness:
     """Returns the gradient by forward differences, with one step, the best for one difference."""
-    return _by_difference(question, "forward", ways.forward)
+    return _by_difference(question, "forward")
 
 
 def central(question: Question) -> Witness:
     """Returns the gradient by central differences, with one step, the best for two sides."""
-    return _by_difference(question, "central", ways.central)
+    return _by_difference(question, "central")
 
 
 def directions(question: Question) -> Witness:
@@ -87,21 +87,19 @@ def complex_step(question: Question) -> Witness:
         raise DoesNotApply(f"not analytic: {step}")
     compiled = jax.jit(side.moving)
 
-    def f(x: Vector, v: Vector, h: float) -> Vector:
+    def f(z: np.ndarray) -> np.ndarray:
         with side.precision():
             parts = zip(side.space.slices(), side.space.shapes, strict=True)
-            z = x + 1j * h * v
             (value,) = compiled(*(jnp.asarray(z[part].reshape(shape)) for part, shape in parts))
             return np.asarray(value).reshape(-1)
 
-    y = side.y
-    if not np.allclose(
-        np.real(f(side.x, sizes(side.x), 2.0**-60)), y, rtol=2.0**-40, atol=2.0**-40
-    ):
+    here = np.real(f(side.x + 2.0**-60 * 1j * sizes(side.x)))
+    if not np.allclose(here, side.y, rtol=2.0**-40, atol=2.0**-40):
         raise DoesNotApply("its value for complex operands is another one: a branch cut")
 
     def measure(x: Vector, v: Vector) -> tuple[Vector, Vector]:
-        slope, other = (np.imag(f(x, v, h)) / h for h in (2.0**-60, 1.37 * 2.0**-64))
+        steps = 2.0**-60, 1.37 * 2.0**-64
+        slope, other = (ways.ONE_STEP["complex"](lambda t: f(x + t * v), h) for h in steps)
         return slope, 2 * np.abs(slope - other) + 32 * 2.0**-52 * np.abs(slope)
 
     return _one_by_one(question, "complex", side, measure, notes)
@@ -199,13 +197,15 @@ def _pairs(entries: Vector) -> Sequence[Vector]:
     return entries[0::2], entries[1::2]
 
 
-def _by_difference(question: Question, name: str, difference: Callable) -> Witness:
+def _by_difference(question: Question, name: str) -> Witness:
     side, digits, notes = _side(question)
     if side.x.size > MOST:
         raise DoesNotApply(f"{side.x.size} elements are too many to move one by one")
-    return _one_by_one(
-        question, name, side, lambda x, v: difference(side.f, x, v, 2.0**-digits), notes
-    )
+
+    def measure(x: Vector, v: Vector) -> tuple[Vector, Vector]:
+        return ways.one_step(name, side.f, x, v, 2.0**-digits)
+
+    return _one_by_one(question, name, side, measure, notes)
 
 
 def _covector(side: Side, leaves: Leaves) -> Vector:
