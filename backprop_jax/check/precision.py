@@ -63,18 +63,22 @@ def narrowing(fun: Callable[..., Any], operands: Sequence[Any]) -> str | None:
         closed = jax.make_jaxpr(fun)(*operands)
     except Exception:  # Python control flow on values: it runs, but it cannot be traced.
         return None
-    return next(_narrowings(closed.jaxpr), None)
+    steps = (step for step, _ in narrowings(closed.jaxpr, 64))
+    return next((source_info_util.summarize(step.source_info) for step in steps), None)
 
 
-def _narrowings(jaxpr: Any) -> Iterator[str]:
+def narrowings(jaxpr: Any, above: int) -> Iterator[tuple[Any, Any]]:
+    """Yields the equations that take floats of so many bits and give shorter ones, with the dtype.
+
+    Those within others, too.
+    """
     for eqn in jaxpr.eqns:
         params = jax.tree.leaves(list(eqn.params.values()))
         bodies = [body for p in params if hasattr(body := getattr(p, "jaxpr", p), "eqns")]
         for body in bodies:
-            yield from _narrowings(body)
+            yield from narrowings(body, above)
         taken, given = (
-            [bits(getattr(v.aval, "dtype", None)) for v in side]
-            for side in (eqn.invars, eqn.outvars)
+            [getattr(v.aval, "dtype", None) for v in side] for side in (eqn.invars, eqn.outvars)
         )
-        if not bodies and 64 in taken and min(given, default=math.inf) < 64:
-            yield source_info_util.summarize(eqn.source_info)
+        if not bodies and above in map(bits, taken):
+            yield from ((eqn, dtype) for dtype in given if bits(dtype) < above)

@@ -13,7 +13,7 @@ import numpy as np
 from backprop_jax.check.gradients.engines import Engine, single
 from backprop_jax.check.numerical.rounding import shaken
 from backprop_jax.check.numerical.vectors import Moving, Space, Vector
-from backprop_jax.check.precision import bits, widen
+from backprop_jax.check.precision import bits, narrowings, widen
 
 
 class Mismatch(AssertionError):
@@ -160,7 +160,8 @@ class Side:
                 closed = jax.make_jaxpr(self.moving)(*self.point)
             except Exception:  # Python control flow on values: it runs, but it cannot be traced.
                 return own
-        return min([own, *_narrowest(closed.jaxpr, 64 if own == 52 else 32)])
+        shorter = narrowings(closed.jaxpr, 64 if own == 52 else 32)
+        return min([own, *(digits(dtype) for _, dtype in shorter)])
 
 
 def compiled(function: Callable[..., list]) -> Callable[..., list]:
@@ -182,21 +183,6 @@ def compiled(function: Callable[..., list]) -> Callable[..., list]:
 def digits(dtype: Any) -> int:
     """Returns the binary digits after the leading one."""
     return int(jnp.finfo(dtype).nmant)
-
-
-def _narrowest(jaxpr: Any, above: int) -> Iterator[int]:
-    """The digits of what each equation gives that takes more."""
-    for eqn in jaxpr.eqns:
-        leaves = jax.tree.leaves(list(eqn.params.values()))
-        bodies = [b for p in leaves if hasattr(b := getattr(p, "jaxpr", p), "eqns")]
-        for body in bodies:
-            yield from _narrowest(body, above)
-        if not bodies:
-            taken = [bits(getattr(v.aval, "dtype", None)) for v in eqn.invars]
-            for v in eqn.outvars:
-                dtype = getattr(v.aval, "dtype", None)
-                if above in taken and bits(dtype) < above:
-                    yield digits(dtype)
 
 
 def check_types(
