@@ -170,13 +170,13 @@ class Split:
           fenced: for a jaxpr that is to be computed again, for every operand whether it may be
             hidden from the compiler on the way back. Else: nothing.
           pinned: whether all that may be is to stand behind a barrier, though nothing is computed
-            again from it: "alone", or with a "cotangent".
+            again from it: with a "cotangent", or "alone", and then it has no other fence.
         """
         keeps = tuple(i for i, v in enumerate(self.operands) if v in set(self.kept))
         computed = [v for v in self.kept if v not in set(self.operands)]
         held = [*(self.operands[i] for i in keeps), *computed]
         hidden, seen = [], {v for v, f in zip(self.operands, fenced, strict=False) if not f}
-        if fenced:
+        if fenced and pinned != "alone":
             # What was moved comes back as another value: it is its own fence.
             order = sorted(
                 held, key=lambda v: (v not in self.moved, v in seen, size_in_bytes(v.aval))

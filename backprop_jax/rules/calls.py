@@ -144,7 +144,7 @@ def checkpoint(
     alone = getattr(jax.config, "jax_remat_barrier_no_cotangents", False)  # since jax 0.11
     named = isinstance(prevent_cse, tuple)
     fenced = prevent_cse if named else [prevent_cse] * len(active)
-    unit = cut.unit(fenced, "alone" if alone and any(fenced) else "cotangent" if named else "")
+    unit = cut.unit(fenced, "alone" if alone and prevent_cse else "cotangent" if named else "")
     return checkpointed(unit, policy)
 
 
