@@ -21,6 +21,7 @@ from backprop_jax.rules import reflectors as reflectors
 from backprop_jax.rules import schur as schur
 from backprop_jax.rules import shapes as shapes
 from backprop_jax.rules import shards as shards
+from backprop_jax.rules import sparse as sparse
 from backprop_jax.rules import special as special
 from backprop_jax.rules import trips as trips
 from backprop_jax.rules import windows as windows

@@ -133,8 +133,10 @@ def svd(
             + (1 - u uᴴ) ū s⁻¹ vᴴ + u s⁻¹ v̄ᴴ (1 - v vᴴ)
 
     skew meaning half of a - aᴴ. Phases may go from u to v; u is given them, as in JAX: on the
-    diagonal, a + b is over 2 s_i. The columns n that `full_matrices` adds to u are a basis of what
-    is left, moved by dn = -u duᴴ n alone; so ū takes -n n̄ᴴ u from them.
+    diagonal, a + b is over 2 s_i. Where s_i = 0, a vector of a rectangular x is an arbitrary choice
+    that s̄_i knows nothing of: NaN if the vectors count and s̄_i is not 0. The columns n that
+    `full_matrices` adds to u are a basis of what is left, moved by dn = -u duᴴ n alone; so ū takes
+    -n n̄ᴴ u from them.
 
     Source: Townsend 2016, "Differentiating the singular value decomposition"; Wan and Zhang 2019,
     arXiv:1909.02659, for complex matrices.
@@ -168,6 +170,9 @@ def svd(
     if width > k:
         rest = quotient(of_v - product(v, b), m.row(s), s, of_v)
         of_x = of_x + product(u, adjoint(rest))
+    if height != width and asks is not None:
+        of_zero = is_small(m.row(s), s, axes=1) & ~is_small(m.row(of_s), of_s, axes=1)
+        of_x = of_x + nan_unless(~(of_zero & asks), of_x)
     return conjugate(of_x)
 
 

@@ -227,6 +227,21 @@ def test_too_little_is_known_of_a_sum_at_two_zero_singular_values():
     assert not jnp.isfinite(bp.grad(again)(FLAT)).all()
 
 
+def test_too_little_is_known_of_a_zero_singular_value_of_a_rectangular_matrix():
+    def function(power: int) -> Callable:
+        def loss(x: jax.Array) -> jax.Array:
+            u, s, vh = jnp.linalg.svd(x, full_matrices=False)
+            return jnp.sum(H[:, : x.shape[1]] * ((u * s**power) @ vh))
+
+        return loss
+
+    x = jnp.asarray(H[:, :2] @ Q[:2, :3])
+    assert jnp.isnan(bp.grad(function(1))(x)).any()
+    truth = jax.grad(lambda x: jnp.sum(H[:, :3] * (x @ x.T @ x)))(x)
+    agrees(bp.grad(function(3))(x), truth)
+    agrees(bp.grad(lambda x: jnp.sum(jnp.linalg.svd(x)[1] ** 2))(x), 2 * x)
+
+
 def test_full_matrices_whose_basis_matters_have_no_derivative():
     loss = lambda x: jnp.sum(jnp.linalg.svd(x)[0][:, 2:] ** 3)  # noqa: E731
     assert not jnp.isfinite(bp.grad(loss)(jnp.asarray(H[:, :2]))).all()
