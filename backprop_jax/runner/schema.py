@@ -115,7 +115,7 @@ class Gradient:
     """Steps between two looks at the gradient norm of each example, from the first on; 0: none."""
 
     graph: bool | None = None
-    """Draws the first step into report.html; null: if training took half a minute or more."""
+    """Draws the first step into report.html; null: if training took a minute or more."""
 
     hooks: dict[str, Hook] | None = None
     """What becomes of cotangents on the way back: where → reverse, {scale: 0.5}, file.py:name."""

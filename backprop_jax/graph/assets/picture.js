@@ -31,7 +31,12 @@
     while (end > 1 && width(`${text.slice(0, end)}…`, true) > room) end--;
     return `${text.slice(0, end)}…`;
   };
-  const short = (x) => typeof x === "number" ? String(Number(x.toPrecision(3))) : String(x);
+  const short = (x) => {
+    if (typeof x !== "number") return String(x);
+    if (x === 0 || (Math.abs(x) >= 1e-4 && Math.abs(x) < 1e6)) return String(Number(x.toPrecision(3)));
+    const [digits, power] = x.toExponential(2).split("e");
+    return `${Number(digits)}e${Number(power)}`;
+  };
 
   class Picture {
     constructor(root) {

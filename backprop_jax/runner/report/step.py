@@ -14,7 +14,7 @@ from backprop_jax.taps.steps import Loop, every, level_of
 EXAMPLES = 4
 """Of the first batch that are looked at."""
 
-WORTH = 30.0
+WORTH = 60.0
 """Seconds of training from which on a few more for the picture do not matter."""
 
 MOST_STEPS, MOST_NUMBERS = 3000, 10_000_000
