@@ -6,8 +6,9 @@ import jax
 
 from backprop_jax.graph.explain import Explanation, explain
 from backprop_jax.runner.plan import Plan
+from backprop_jax.runner.state import State
 from backprop_jax.runner.task import Task, batches, make_task, take
-from backprop_jax.runner.training import State, start
+from backprop_jax.runner.training import start
 
 
 class FirstStep(NamedTuple):

@@ -14,7 +14,8 @@ from backprop_jax.errors import ConfigError, message
 from backprop_jax.runner.folder import CHECKPOINTS, METRICS, UNFINISHED, Lines, writing
 from backprop_jax.runner.schema import Checkpoint
 from backprop_jax.runner.snapshots import Damaged, Facts, Leaf, copied, load, write
-from backprop_jax.runner.training import Progress, State
+from backprop_jax.runner.state import State
+from backprop_jax.runner.training import Progress
 from backprop_jax.version import __version__
 
 NAME = re.compile(r"step-(\d+)\.npz")

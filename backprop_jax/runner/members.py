@@ -20,13 +20,13 @@ from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.rows import fetched
 from backprop_jax.runner.run import closing, gone_on, headline
 from backprop_jax.runner.snapshots import fingerprint
+from backprop_jax.runner.state import State
 from backprop_jax.runner.task import Task, make_task
 from backprop_jax.runner.training import (
     MOST_PENDING,
     NonFiniteLoss,
     Progress,
     Record,
-    State,
     beginning,
     first_state,
     record_losses,

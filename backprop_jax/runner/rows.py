@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Int
 
 from backprop_jax.runner.plan import Plan
+from backprop_jax.runner.state import State
 from backprop_jax.runner.task import Task
-from backprop_jax.runner.training import State
 
 LONGEST = 64
 """Steps, at most, that are done without a look from outside."""

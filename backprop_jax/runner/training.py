@@ -10,16 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Int, PRNGKeyArray
 
 from backprop_jax.errors import BackpropError
 from backprop_jax.runner.document import hint, raise_problems
 from backprop_jax.runner.flow.layers import Layers, layers_of
 from backprop_jax.runner.flow.measuring import measuring, written
 from backprop_jax.runner.gradients import ENGINES, Engine, check_hooks, difference, engine_of, worst
-from backprop_jax.runner.mixed import Scale, adjusted, first_scale, scaled
+from backprop_jax.runner.mixed import adjusted, first_scale, scaled
 from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.schema import Training
+from backprop_jax.runner.state import State, begin
 from backprop_jax.runner.task import Task, batches, check_contract, take
 from backprop_jax.taps.report import Report
 
@@ -32,22 +32,6 @@ AT_ONCE = 16
 
 MOST_PENDING = 256
 """Losses left on the device before they are fetched and looked at, whatever `log_every` says."""
-
-
-class State(NamedTuple):
-    """All that changes during training; the step maps one to the next."""
-
-    params: Any
-    optimizer: Any
-    step: Int[Array, ""]
-    key: PRNGKeyArray
-    ema: Any = None
-    scale: Scale | None = None
-
-    @property
-    def looked_at(self) -> Any:
-        """The parameters that are measured: their moving average, where there is one."""
-        return self.params if self.ema is None else self.ema
 
 
 class Progress(NamedTuple):
@@ -115,12 +99,9 @@ def first_state(plan: Plan, task: Task) -> State:
     """Returns the state before the first step, of an experiment that keeps the contract."""
     start_key, key = jax.random.split(jax.random.key(plan.config.seed))
     params = task.init(start_key)
-    training, optimizer = plan.config.training, plan.optimizer.init(params)
-    ema, scale = params if training.ema else None, first_scale(training)
-    state = State(params, optimizer, jnp.zeros((), jnp.int32), key, ema, scale)
-    # A donated buffer may not appear twice, and some optimizers start from the parameters. A
-    # checkpoint cannot say that a number is weakly typed, so none is.
-    return jax.tree.map(lambda x: jax.lax.convert_element_type(jnp.copy(x), x.dtype), state)
+    training = plan.config.training
+    scale = first_scale(training)
+    return begin(params, plan.optimizer, key, ema=training.ema is not None, scale=scale)
 
 
 def make_step(

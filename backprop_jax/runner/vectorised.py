@@ -38,11 +38,11 @@ from backprop_jax.runner.numbers import (
 from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.results import write_results
 from backprop_jax.runner.rows import WITHIN, in_rows, laid, no_batches
+from backprop_jax.runner.state import State
 from backprop_jax.runner.stopping import stop_when_asked
 from backprop_jax.runner.task import Task, batches, loss_of, metrics_of, take
 from backprop_jax.runner.training import (
     MOST_PENDING,
-    State,
     first_state,
     make_check,
     make_gradient,

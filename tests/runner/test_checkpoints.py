@@ -15,7 +15,8 @@ from backprop_jax.runner import keeper
 from backprop_jax.runner.keeper import Keeper, checkpoints, first_facts
 from backprop_jax.runner.schema import Checkpoint
 from backprop_jax.runner.snapshots import Damaged, DoesNotFit, load, save
-from backprop_jax.runner.training import Progress, State
+from backprop_jax.runner.state import State
+from backprop_jax.runner.training import Progress
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 from backprop_jax.runner.keeper import checkpoints
 from backprop_jax.runner.mixed import Scale, adjusted
 from backprop_jax.runner.schema import Training
-from backprop_jax.runner.training import State, make_step
+from backprop_jax.runner.state import State
+from backprop_jax.runner.training import make_step
 from tests import crashes
 from tests.runner.conftest import LINE
 from tests.runner.test_resume import lose_power, meeting, same
