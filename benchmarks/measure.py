@@ -2,7 +2,7 @@
 
 The engines take turns within each round of measurements, so that a machine that is busy or changes
 its clock is so for all; a ratio is the median over the rounds. Tracing and compiling are timed in
-CPU time of the process, which other processes disturb little; runs in wall time.
+CPU time of the process, which other processes disturb little; runs in wall time, unless asked.
 """
 
 import gc
@@ -37,6 +37,7 @@ class Effort(NamedTuple):
     Attributes:
       seconds: how long one measurement of a step should take, by repeating it.
       budget: no further round begins after that, once there were two.
+      clock: what runs are timed with.
     """
 
     steps: int
@@ -46,6 +47,7 @@ class Effort(NamedTuple):
     cold: int
     seconds: float
     budget: float
+    clock: Clock = time.perf_counter
 
 
 FULL = Effort(steps=25, traces=9, compiles=5, eager=7, cold=1, seconds=0.03, budget=4.0)
@@ -78,8 +80,9 @@ def measure(
     traced = within_budget(programs, workload.arguments)
     programs = {name: programs[name] for name in traced}
     compiled = {name: it.lower().compile() for name, it in traced.items()}
-    once = {name: run(it, workload.arguments) for name, it in compiled.items()}
-    once[FORWARD] = run(trace(workload.forward, workload.at).lower().compile(), workload.at)
+    once = {name: run(it, workload.arguments, effort.clock) for name, it in compiled.items()}
+    forward = trace(workload.forward, workload.at).lower().compile()
+    once[FORWARD] = run(forward, workload.at, effort.clock)
     once |= peers
     for each in once.values():
         each()
@@ -153,10 +156,10 @@ def making(programs: dict[str, Function], arguments: tuple, effort: Effort) -> d
     return {stage: figure(each) for stage, each in parts.items()}
 
 
-def run(function: Function, arguments: tuple) -> Sample:
+def run(function: Function, arguments: tuple, clock: Clock = time.perf_counter) -> Sample:
     """Returns a function that runs another to its end and returns how long that took."""
     return lambda: seconds(
-        lambda: jax.block_until_ready(function(*arguments)), time.perf_counter, collect=False
+        lambda: jax.block_until_ready(function(*arguments)), clock, collect=False
     )
 
 
@@ -213,7 +216,7 @@ def eager(workload: Workload, engines: Iterable[str], effort: Effort) -> dict[st
     """Returns how long the derivative takes outside `jax.jit`, with warm caches and without."""
 
     def fresh(name: str) -> Sample:
-        return run(workload.derivative(ENGINES[name]), workload.at)
+        return run(workload.derivative(ENGINES[name]), workload.at, effort.clock)
 
     def cold(name: str) -> Sample:
         def sample() -> float:

@@ -1,7 +1,6 @@
 """Other libraries on the same two workloads, where they are installed: the step alone is timed."""
 
 import importlib.util
-import time
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -21,10 +20,12 @@ MODULES = {"torch": "torch", "torch:compile": "torch", "autograd": "autograd"}
 """The library that each peer needs."""
 
 
-def peers(name: str, workload: Workload, wanted: list[str]) -> dict[str, Callable[[], float]]:
+def peers(
+    name: str, workload: Workload, wanted: list[str], clock: Callable[[], float]
+) -> dict[str, Callable[[], float]]:
     """Returns what times a step of each of the peers that know this workload."""
     found = {peer: RUNS[peer] for peer in wanted if is_there(peer) and name in LOSSES}
-    return {peer: timed(make(name, workload)) for peer, make in found.items()}
+    return {peer: timed(make(name, workload), clock) for peer, make in found.items()}
 
 
 def is_there(peer: str) -> bool:
@@ -32,13 +33,13 @@ def is_there(peer: str) -> bool:
     return importlib.util.find_spec(MODULES[peer]) is not None
 
 
-def timed(run: Run) -> Callable[[], float]:
+def timed(run: Run, clock: Callable[[], float]) -> Callable[[], float]:
     """Returns a function that runs another and returns how long it took."""
 
     def sample() -> float:
-        began = time.perf_counter()
+        began = clock()
         run()
-        return time.perf_counter() - began
+        return clock() - began
 
     return sample
 

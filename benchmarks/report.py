@@ -90,7 +90,7 @@ def geometric_mean(ratios: list[float]) -> float:
     return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else math.nan
 
 
-def document(results: Results) -> dict[str, Any]:
+def document(results: Results, cpu_time: bool) -> dict[str, Any]:
     """Returns the results with what they depend on, as JSON can hold them."""
     where = environment(CONFIGS)
     load, *_ = os.getloadavg()
@@ -98,6 +98,7 @@ def document(results: Results) -> dict[str, Any]:
         "environment": {**where, "load": round(load, 1), "machine": platform.machine()},
         "jax_enable_x64": jax.config.jax_enable_x64,
         "unit": {"step, trace, lower, compile, eager, cold": "s", "memory": "B"},
+        "clock of runs": "CPU time" if cpu_time else "wall time",
         "ratios": f"to {BASE}, the median over rounds",
         "workloads": {
             name: {key: rounded(figure) for key, figure in figures.items()}

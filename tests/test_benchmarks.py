@@ -23,7 +23,8 @@ def written(tmp_path_factory):
     """A quick run's file and what it printed."""
     file = tmp_path_factory.mktemp("benchmarks") / "results.json"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["benchmarks", "--quick", "--only", "mlp", "--json", str(file)])
+        options = ["--quick", "--cpu-time", "--only", "mlp", "--json", str(file)]
+        patch.setattr(sys, "argv", ["benchmarks", *options])
         assert main() == 0
     return file
 
@@ -35,6 +36,7 @@ def test_a_quick_run_writes_a_file(written):
     assert mlp["error"]["values"]["ours"] < 1e-5
     assert mlp["step"]["ratios"].keys() == {"ours"}
     assert "backprop_jax" in found["environment"]
+    assert found["clock of runs"] == "CPU time"
 
 
 def test_a_file_is_read_as_the_table_and_drawn(written, tmp_path):
