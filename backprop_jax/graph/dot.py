@@ -84,7 +84,8 @@ def table(node: Node) -> str:
 
 def tooltip(node: Node) -> str:
     """Returns where a box is written."""
-    return dict(node.details).get("written at", "") or node.title
+    places = (text for key, text in node.details if key in ("written at", "begins at"))
+    return next(filter(None, places), node.title)
 
 
 def edge(each: Edge) -> str:

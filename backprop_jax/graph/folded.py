@@ -105,7 +105,7 @@ class Folded:
         most = sorted(kinds, key=lambda kind: -kinds[kind])[:5]
         node.details = [
             ("folded by", fold.about or FOLDED_BY.get(fold.kind, fold.kind)),
-            ("written at", fold.where),
+            ("begins at", fold.where),
             ("most of its steps", ", ".join(most)),
             ("gradient that arrives", f"|{arriving:.4g}|"),
             ("gradient that it hands on", f"|{leaving:.4g}|"),

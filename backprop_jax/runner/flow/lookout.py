@@ -7,7 +7,7 @@ from typing import Any
 from backprop_jax.runner.flow.findings import FEWEST, findings
 from backprop_jax.runner.flow.history import Flow
 
-WINDOW = 20
+WINDOW = 10
 """Looks that are judged together, the last ones."""
 
 AT_ONCE = ("nonfinite",)
