@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.extend.core import set_current_trace
 
 from backprop_jax.api import grad, one, vjp
 from backprop_jax.arguments import (
@@ -27,6 +28,7 @@ from backprop_jax.engine.jaxprs import as_function, evaluate, needed_for, variab
 from backprop_jax.engine.sweep import sweep, transposed
 from backprop_jax.engine.tape import Tape
 from backprop_jax.errors import NotLinear, message
+from backprop_jax.rules.loops import trip_by_trip
 from backprop_jax.swaps import Rules
 
 
@@ -150,6 +152,15 @@ class WholeTape(Tape):
     def can_move(aval: Any) -> bool:
         """Returns whether values of this type are numbers."""
         return is_a(aval.dtype, np.number)
+
+    def process_structured(
+        self, primitive: Any, rule: Any, tracers: Sequence, params: dict
+    ) -> list:
+        """Runs a loop as its trips, one after the other: its rule knows floating numbers only."""
+        if primitive is not lax.scan_p:
+            return super().process_structured(primitive, rule, tracers, params)
+        with set_current_trace(self):
+            return trip_by_trip(*tracers, **params)
 
 
 def linear_transpose(fun: Callable, *primals: PyTree) -> Callable:

@@ -273,6 +273,22 @@ def jaxpr_operands(jaxpr: Any, start: int, length: int) -> list:
 dear_to_recompute(lax.scan_p)
 
 
+def trip_by_trip(*operands: Any, jaxpr: Any, length: int, reverse: bool, **params: Any) -> list:
+    """Returns the results of a scan, its trips written out one after the other."""
+    consts, carry = arities(params)
+    fixed, stacked = operands[:consts], operands[consts + carry :]
+    state, rows = list(operands[consts : consts + carry]), []
+    for t in reversed(range(length)) if reverse else range(length):
+        step = [lax.index_in_dim(x, t, 0, keepdims=False) for x in stacked]
+        results = as_function(jaxpr)(*fixed, *state, *step)
+        state = results[:carry]
+        rows.append([lax.expand_dims(y, (0,)) for y in results[carry:]])
+    if not rows:
+        return [*state, *(lax.full((0, *y.shape), 0, y.dtype) for y in jaxpr.out_avals[carry:])]
+    columns = zip(*(reversed(rows) if reverse else rows), strict=True)
+    return [*state, *(lax.concatenate(column, 0) for column in columns)]
+
+
 @rerun(lax.scan_p)
 def scan_knowing(
     known: dict[int, Any],

@@ -173,6 +173,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "linear_transpose, a loop":        lambda m: m.linear_transpose(lambda x: lax.scan(lambda c, w: (c * 2, c @ w), x, W)[1], X)(X[:2]),
     "linear_transpose, closed over":   lambda m: jax.jit(lambda w: m.linear_transpose(lambda x: w @ x, X)(X[:2]))(W),
     "linear_transpose, complex":       lambda m: m.linear_transpose(lambda z: 1j * z, X + 1j)(X - 2j),
+    "linear_transpose, their loop":    lambda m: m.linear_transpose(lambda i: lax.scan(lambda c, a: (3 * c + 2 * a, c - a), i[0], i, reverse=True), WHOLE)((WHOLE[1], WHOLE)),
+    "linear_transpose, no trip":       lambda m: m.linear_transpose(lambda i: lax.scan(lambda c, a: (c + a, c), i[0], i[:0]), WHOLE)((WHOLE[1], WHOLE[:0])),
     "linear_transpose, integers":      lambda m: m.linear_transpose(lambda i: (3 * i[::2] + i.sum(), jnp.where(WHOLE > 1, i, 0), i[WHOLE]), WHOLE)((WHOLE[1:], WHOLE, WHOLE)),
     "checkpoint":                      lambda m: m.grad(m.checkpoint(curve))(X),
     "checkpoint, policy":              lambda m: m.grad(m.checkpoint(layers, policy=jax.checkpoint_policies.dots_saveable))(PARAMS),
