@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from backprop_jax.check.witnesses.named import WITNESSES
 from backprop_jax.errors import BackpropError, ConfigError
 from backprop_jax.version import __version__
 
@@ -34,7 +35,7 @@ ABOUT = (
 COMMANDS = {
     "run": "do what CONFIG.yaml says: train, compare, or show a lesson; into a folder of its own",
     "sweep": "run every combination of some values, as in seed=0..4 model.dropout=0.1,0.2",
-    "compare": "compare the gradient of a function, or of an experiment's loss, with others of it",
+    "compare": "judge the gradient of a function, or of an experiment's loss, by several witnesses",
     "explain": "write the backward pass of a function, or of a step of an experiment, as a page",
     "list": "list the configurations in a folder: what each is, how long it takes, what it answers",
     "schema": "print the JSON schema of a configuration, for editors",
@@ -42,11 +43,17 @@ COMMANDS = {
 
 COMPARE: dict[str, tuple[Any, str, str]] = {
     "args": (str, "YAML", "the operands of the function, a list: '[-2.0, 5.0, normal[3,4]]'"),
-    "witness": (str, "NAMES", "whom to ask, as in jax,numerical,sympy,torch,hand=by_hand"),
+    "witness": (
+        str,
+        "NAMES",
+        f"whom to ask, as in jax,sympy,hand=by_hand; there are {', '.join(WITNESSES)}, "
+        "and functions of the same file",
+    ),
     "order": (int, "N", "2 for the second derivative"),
     "dtype": (str, "NAME", "of the operands: float64, bfloat16, ..."),
     "json": (Path, "FILE", "write the figures there"),
     "markdown": (Path, "FILE", "write the table there"),
+    "html": (Path, "FILE", "write a page there, one file that fetches nothing"),
 }
 """The options of `compare`: type, how the value is called, and what it is."""
 

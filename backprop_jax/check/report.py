@@ -59,12 +59,12 @@ class Report:
 
     def to_markdown(self) -> str:
         """Returns the table in Markdown, and below it what it does not tell."""
-        lines = [*table.markdown(self._cells()), ""]
-        return "\n".join([*lines, *(f"- {line}" for line in self._words())]) + "\n"
+        lines = [*table.markdown(self.cells()), ""]
+        return "\n".join([*lines, *(f"- {line}" for line in self.words())]) + "\n"
 
     def __str__(self) -> str:
         """The table, what it does not tell, and the verdict on the last line."""
-        return "\n".join([*table.align(self._cells()), *self._words()])
+        return "\n".join([*table.align(self.cells()), *self.words()])
 
     def __repr__(self) -> str:
         """The verdict in one line."""
@@ -79,13 +79,14 @@ class Report:
         """Whether witnesses were asked for by name."""
         return bool(self.absent) or any(leaf.opinions for leaf in self.leaves)
 
-    def _cells(self) -> list[list[str]]:
+    def cells(self) -> list[list[str]]:
+        """Returns the table: a header, and rows."""
         if self._is_panel:
             return table.panel(self.leaves, self.sources[0])
         return table.cells(self.leaves, self.worst, has_truth=len(self.sources) > 2)
 
-    def _words(self) -> list[str]:
-        """The lines below the table."""
+    def words(self) -> list[str]:
+        """Returns the lines below the table, the verdict last."""
         return [
             *(table.worst_line(self.worst, self.sources) if self.worst else []),
             *table.details(self.leaves),

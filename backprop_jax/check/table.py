@@ -35,7 +35,8 @@ def panel(leaves: Sequence[LeafReport], judged: str) -> list[list[str]]:
 
     A row is of one element of the leaf, the one farthest beyond what is allowed.
     """
-    rows = [["  leaf", "type", "witness", "at", judged, "says", "difference", "error", "verdict"]]
+    figures = [judged, "says", "difference", "error bar"]
+    rows = [["  leaf", "type", "witness", "at", *figures, "verdict"]]
     for leaf in leaves:
         if not leaf.opinions:
             rows.append([f"  {leaf.path}", _type(leaf), *["-"] * 6, leaf.verdict.word])

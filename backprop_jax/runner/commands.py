@@ -33,6 +33,7 @@ class Asked(NamedTuple):
       dtype: of the operands.
       json: file to write the figures to.
       markdown: file to write the table to.
+      html: file to write a page to.
     """
 
     args: str | None = None
@@ -41,6 +42,7 @@ class Asked(NamedTuple):
     dtype: str | None = None
     json: Path | None = None
     markdown: Path | None = None
+    html: Path | None = None
 
     @property
     def witnesses(self) -> list[str] | None:
@@ -69,16 +71,17 @@ def compare(target: str, overrides: Sequence[str], asked: Asked) -> int:
     """
     if ":" in target and not Path(target).is_file():
         document = given([*overrides, f"function={target}", *asked.overrides])
-        report = comparing.run(document, [Path()])
+        found = comparing.run(document, [Path()])
     elif "function" in (document := read(Path(target), overrides, default_of)).values:
         document = read(Path(target), [*overrides, *asked.overrides])
         folders = folders_around(Path(target), document, ("function",))
-        report = comparing.run(document, folders)
+        found = comparing.run(document, folders)
     else:
         report = _of_experiment(Path(target), overrides, asked)
         print(report)
-    comparing.write(report, asked.json, asked.markdown)
-    return COMPLETED if report.ok else WRONG
+        found = comparing.Compared(report, f"gradient of the loss of {target}, at its first step")
+    comparing.write(found, asked.json, asked.markdown, asked.html)
+    return COMPLETED if found.report.ok else WRONG
 
 
 def _of_experiment(path: Path, overrides: Sequence[str], asked: Asked) -> Report:

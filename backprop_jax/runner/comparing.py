@@ -33,6 +33,7 @@ from backprop_jax.check.witnesses.gradients import ours
 from backprop_jax.check.witnesses.named import named
 from backprop_jax.check.witnesses.witness import Question
 from backprop_jax.errors import ConfigError, message
+from backprop_jax.runner.comparison_page import comparison_page
 from backprop_jax.runner.compose import read
 from backprop_jax.runner.document import Document
 from backprop_jax.runner.experiment import named_in
@@ -125,13 +126,22 @@ class Compared(NamedTuple):
 
     Attributes:
       report: the gradients.
-      text: the headline, the report, and the table over steps.
+      title: the headline.
+      about: what the configuration says above the table.
+      steps: the table over steps, "" if it is not asked for.
       picture: the picture over steps, if there is one to draw.
     """
 
     report: Report
-    text: str
-    picture: Figure | None
+    title: str
+    about: str = ""
+    steps: str = ""
+    picture: Figure | None = None
+
+    @property
+    def text(self) -> str:
+        """The headline, the report, and the table over steps."""
+        return f"{self.title}\n{self.report}" + (f"\n\n{self.steps}" if self.steps else "")
 
 
 @plain_dataclass(frozen=True)
@@ -191,8 +201,8 @@ def make_comparison_plan(path: Path, overrides: Sequence[str] = ()) -> Compariso
     return ComparisonPlan(config, document, folders_around(path, document, ("function",)))
 
 
-def run(document: Document, folders: Sequence[Path]) -> Report:
-    """Compares as a document says, prints what was found, and returns the report.
+def run(document: Document, folders: Sequence[Path]) -> Compared:
+    """Compares as a document says, prints what was found, and returns it.
 
     Args:
       document: the comparison.
@@ -206,7 +216,7 @@ def run(document: Document, folders: Sequence[Path]) -> Report:
     print(found.text)
     if found.picture and config.steps and config.steps.picture:
         found.picture.savefig(config.steps.picture)
-    return found.report
+    return found
 
 
 def compared(config: Comparison, folders: Sequence[Path]) -> Compared:
@@ -228,24 +238,30 @@ def compared(config: Comparison, folders: Sequence[Path]) -> Compared:
                 order=config.order,
                 rtol=config.rtol,
             )
-            text, picture = f"{_headline(ready)}\n{report}", None
+            found = Compared(report, _headline(ready), config.text or "")
             if config.steps:
-                table, picture = _steps(ready, config.steps)
-                text += f"\n\n{table}"
+                steps, picture = _steps(ready, config.steps)
+                found = found._replace(steps=steps, picture=picture)
     except ConfigError:
         raise
     except Exception as error:  # Whatever the user's file, function or witness raises.
         hint = "a function to compare takes arrays and returns one number."
         raise ConfigError(told(config.function, error, "compared", hint)) from error
-    return Compared(report, text, picture)
+    return found
 
 
-def write(report: Report, to_json: Path | None, to_markdown: Path | None) -> None:
-    """Writes a report to the files that are asked for."""
+def write(
+    found: Compared, to_json: Path | None, to_markdown: Path | None, to_html: Path | None
+) -> None:
+    """Writes what was found to the files that are asked for."""
+    report = found.report
     if to_json:
         to_json.write_text(json.dumps(report.to_dict(), indent=2) + "\n")
     if to_markdown:
         to_markdown.write_text(report.to_markdown())
+    if to_html:
+        page = comparison_page(found.title, report, found.about, found.steps, found.picture)
+        to_html.write_text(page, encoding="utf-8")
 
 
 def witnesses_of(words: Sequence[str], load: Callable[[str], Any]) -> dict[str, Any]:

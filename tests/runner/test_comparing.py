@@ -52,7 +52,8 @@ def functions(folder: Path) -> None:
 
 def compared(cli, *words):
     """Returns the exit code, what was printed, and the report in JSON."""
-    result = cli("compare", *words, "--json", "report.json", "--markdown", "report.md")
+    files = ("--json", "report.json", "--markdown", "report.md", "--html", "report.html")
+    result = cli("compare", *words, *files)
     return result, json.loads(Path("report.json").read_text())
 
 
@@ -66,6 +67,9 @@ def test_a_function_from_the_shell(cli):
     said = [[opinion["says"] for opinion in leaf["opinions"]] for leaf in report["leaves"]]
     assert said == [[-4.0] * 3, [-4.0] * 3, [3.0] * 3]
     assert Path("report.md").read_text().startswith("| leaf | type | witness |")
+    page = Path("report.html").read_text()
+    assert "<td>jax.grad</td>" in page and "ok: 3 of 3 leaves" in page
+    assert "http" not in page.replace("http-equiv", "")
 
 
 @pytest.mark.usefixtures("functions")
