@@ -9,7 +9,7 @@ from backprop_jax.check.report import Report
 from backprop_jax.runner.report.page import POLICY, TEMPLATES
 from backprop_jax.runner.report.pictures import svg
 
-EMPHASIS = re.compile(r"\*(\S[^*]*)\*")
+EMPHASIS = re.compile(r"(?<!\w)\*(\S[^*]*)\*(?!\w)")
 
 
 def comparison_page(
