@@ -22,8 +22,9 @@ HERE = pathlib.Path(__file__).parent
 MODULES = """
 lax_autodiff_test api_test custom_api_test lax_control_flow_test nn_test linalg_test
 lax_numpy_test lax_numpy_indexing_test lax_numpy_reducers_test lax_numpy_einsum_test
-lax_numpy_operators_test lax_numpy_ufuncs_test lax_numpy_vectorize_test lax_scipy_test
-lax_scipy_special_functions_test lax_scipy_spectral_dac_test random_lax_test fft_test image_test
+lax_numpy_operators_test lax_numpy_ufuncs_test lax_numpy_vectorize_test lax_numpy_setops_test
+lax_numpy_hijax_test lax_scipy_test lax_scipy_sparse_test lax_scipy_special_functions_test
+lax_scipy_spectral_dac_test random_lax_test fft_test image_test
 ode_test generated_fun_test custom_root_test custom_linear_solve_test shard_map_test
 """.split()
 
