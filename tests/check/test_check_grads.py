@@ -263,6 +263,7 @@ EXTREME = {
     "cancelled":        (jnp.sinc,                       np.float32([1.5199110e-4])),
     "beside overflow":  (lax.rsqrt,                      np.array([18.0, 4e-266])),
     "far from 0":       (jax.scipy.special.log_ndtr,     np.array([6.9375, 1.0])),
+    "many alike":       (jnp.sort,                       np.random.default_rng([2, 1000]).normal(size=1000).astype(jnp.bfloat16)),
 }
 # fmt: on
 

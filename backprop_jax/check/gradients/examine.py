@@ -17,6 +17,8 @@ from backprop_jax.check.verdict import MARGIN, Tolerance, judge
 DRAWS = 2
 """How many random directions: two errors that cancel in one do not in the other."""
 NUDGES = 4
+UNTIED = 16
+"""At how many more points operands that are equal are made different."""
 SEEN = 0.01
 """An answer is judged if the error bar is at most this part of it."""
 
@@ -248,11 +250,19 @@ class Examination:
         return float(np.max(np.nan_to_num([*norms, abs(low + high) / 2], posinf=0.0)))
 
     def _nearby(self, side: Side, step: float | None = None) -> Iterator[Vector]:
-        """Points around the operands, as far off as a few of their last digits, or as said."""
+        """Points around the operands, as far off as a few of their last digits, or as said.
+
+        Which of three equal operands is the middle one, of a sorted array or as a median, is for
+        the function to choose: more points show that it is a choice.
+        """
         x = side.x
-        step = NUDGES * 2.0**-self.digits if step is None else step
+        last = NUDGES * 2.0**-self.digits
         for k in range(NUDGES):
-            yield x + (k + 1) / NUDGES * step * np.abs(x) * self.rng.choice([-1.0, 1.0], x.size)
+            far = (k + 1) / NUDGES * (last if step is None else step)
+            yield x + far * np.abs(x) * self.rng.choice([-1.0, 1.0], x.size)
+        if step is None and np.unique(x).size < x.size:
+            for _ in range(UNTIED):
+                yield x + last * np.abs(x) * self.rng.uniform(-1.0, 1.0, x.size)
 
     def _count(
         self, seen: int, asked: int, apart: Vector, far: Vector, error: Vector, size: Vector
