@@ -1,7 +1,7 @@
 """Primitives of `jax.experimental.sparse`: run as they are, reversed as the program they stand for.
 
-That is what JAX lowers each of them to, of gathers, products and scatters, which have rules. The
-package is not imported: see `libraries`.
+That is what JAX lowers each of them to, of gathers, products and scatters, which have rules; only
+`spsolve`, which calls SciPy, has one of its own. The package is not imported: see `libraries`.
 """
 
 import functools
@@ -9,9 +9,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from jax import lax
 from jax.extend.core import Primitive
 
-from backprop_jax.engine.registry import Unit, structured
+from backprop_jax.engine.registry import Unit, pullback, structured
 from backprop_jax.rules.libraries import of_library
 from backprop_jax.rules.models import reverse_of
 
@@ -54,6 +55,28 @@ def introduce(module: str, name: str, count: int, primitive: Primitive) -> None:
             return list(found) if primitive.multiple_results else [found]
 
         return reverse_of(bind, program(params), active, count)
+
+
+@of_library(f"{PACKAGE}.linalg", "spsolve_p")
+def solve(primitive: Primitive) -> None:
+    """Solves: a z = b, a given by the values x of its rows, their columns and where rows start."""
+
+    @pullback(primitive)
+    def spsolve(
+        g: Any, x: Any, z: Any, i: tuple, needed: tuple, *, tol: float, reorder: int
+    ) -> tuple:
+        """With h the solution of aᵀ h = g, b gets h, and a_ij gets -h_i z_j.
+
+        The rows of aᵀ are the columns of a, put in order.
+        """
+        columns, starts = i
+        count = lax.full(x.shape, 0, starts.dtype).at[starts[1:-1]].add(1, mode="drop")
+        rows = lax.cumsum(count)
+        _, order = lax.sort((columns, lax.iota(columns.dtype, x.size)), num_keys=1)
+        count = lax.full_like(starts, 0).at[columns + 1].add(1)
+        to = rows[order].astype(columns.dtype)
+        h = primitive.bind(x[order], to, lax.cumsum(count), g, tol=tol, reorder=reorder)
+        return (-h[rows] * z[columns] if needed[0] else None), None, None, h
 
 
 for module, primitives in PRIMITIVES.items():

@@ -94,3 +94,23 @@ def test_a_product_of_sparse_matrices_has_a_gradient_where_jax_has_none():
     dense = lambda d: jnp.sum(DENSE * (bcoo(d).todense() @ bcoo(d).todense()))  # noqa: E731
     ours, theirs = (quick_jit(g)(VALUES) for g in (bp.grad(product), jax.grad(dense)))
     np.testing.assert_allclose(ours, theirs, rtol=1e-13)
+
+
+def test_a_sparse_solve_to_second_order():
+    columns, starts = jnp.array([1, 0, 2, 0, 2], jnp.int32), jnp.array([0, 1, 3, 5], jnp.int32)
+    places = np.array([0, 1, 1, 2, 2]), np.asarray(columns)
+    d, b = jnp.array([2.0, 1.5, 0.3, -0.4, 1.7]), jnp.array([1.0, -2.0, 0.5])
+
+    def solved(d: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.sin(sparse.linalg.spsolve(d, columns, starts, b)))
+
+    def dense(d: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.sin(jnp.linalg.solve(jnp.zeros((3, 3)).at[places].add(d), b)))
+
+    def both(grad: Callable, loss: Callable) -> tuple:
+        first = grad(loss, (0, 1))
+        again = grad(lambda *x: sum(jnp.sum(v**2) for v in first(*x)), (0, 1))
+        return *first(d, b), *again(d, b)
+
+    for ours, theirs in zip(both(bp.grad, solved), both(jax.grad, dense), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
