@@ -94,8 +94,7 @@ class Row:
             asked = tuple(g is not None for g in cotangents)
             g = g if node.primitive.multiple_results else g[0]
             gradients = call(self.columns[0], g, node, asked)
-            several = isinstance(gradients, list | tuple)
-            gradients = list(gradients) if several else [gradients]
+            gradients = list(gradients) if isinstance(gradients, list | tuple) else [gradients]
         else:
             (g,) = cotangents
             columns = itertools.chain(self.columns, itertools.repeat(None))
@@ -185,10 +184,12 @@ class Structured:
       build: (active, **params) → Unit.
       inline: params → a function of the operands that may be run in the primitive's place while a
         program is being staged, or None where the primitive must stay whole.
+      remember: (active, params, reading, whether it may be called) → a Unit to be staged, or None.
     """
 
     build: Callable[..., Unit]
     inline: Callable[[dict], Callable | None]
+    remember: Callable[..., Unit | None] = lambda *_: None
 
     kind = "structured"
 
@@ -314,12 +315,14 @@ def piecewise_constant(*primitives: Primitive) -> None:
 
 
 def structured(
-    primitive: Primitive, inline: Callable[[dict], Callable | None] = lambda params: None
+    primitive: Primitive,
+    inline: Callable[[dict], Callable | None] = lambda params: None,
+    remember: Callable[..., Unit | None] = lambda *_: None,
 ) -> Callable[[Callable], Callable]:
     """Registers the decorated function, which makes a `Unit` of a primitive that holds a jaxpr."""
 
     def decorate(build: Callable) -> Callable:
-        register(primitive, Structured(build, inline))
+        register(primitive, Structured(build, inline, remember))
         return build
 
     return decorate

@@ -38,6 +38,10 @@ class Pullback:
 
         `postpone`: a missing derivative is an error when what was built here is used, not before.
         """
+        return list(map(ct.whole, self.contributions(cotangents, postpone)))
+
+    def contributions(self, cotangents: Sequence, postpone: bool = False) -> list:
+        """Returns what `__call__` does, where contributions wait for others still as they are."""
         pairs = zip(self.outputs, cotangents, strict=True)
         seeds = [(s, g) for s, g in pairs if s is not None and g is not None]
         pending = reverse(self.nodes, seeds, postpone)
@@ -97,7 +101,7 @@ def reverse(
                     if type(gradient) is not ct.Part:  # which lives where its array does
                         gradient = put(gradient, aval)
                     contribute(pending, slot, gradient)
-    return {slot: ct.whole(g) for slot, g in pending.items()}
+    return pending
 
 
 def contribute(pending: dict[int, Any], slot: int, g: Any) -> None:

@@ -8,7 +8,6 @@ analysis.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -20,7 +19,14 @@ from jax.tree_util import Partial
 
 from backprop_jax.engine import custom
 from backprop_jax.engine.cotangents import is_differentiable
-from backprop_jax.engine.jaxprs import has_state, is_changing, reach, run_on, run_on_arrays
+from backprop_jax.engine.jaxprs import (
+    has_state,
+    is_changing,
+    may_have_derivative,
+    reach,
+    run_on,
+    run_on_arrays,
+)
 from backprop_jax.engine.reading import Reading
 from backprop_jax.engine.registry import (
     Constant,
@@ -53,18 +59,6 @@ class Recorded(Tracer):
     def _contents(self) -> list[tuple[str, Any]]:
         """Returns what is shown of it. `jax.closure_convert`, too, looks here for derivatives."""
         return [("value", self.value), ("derivative", may_have_derivative())]
-
-
-@functools.cache
-def may_have_derivative() -> Tracer:
-    """Returns a tracer of JAX's own that stands for a number of which a derivative may be taken.
-
-    `jax.closure_convert` hoists from a closure what holds one of those, and of no other class.
-    """
-    found: list = []
-    with jax.check_tracer_leaks(False):
-        jax.make_jaxpr(found.append)(0.0)
-    return found[0]
 
 
 class Cell(Tracer):
@@ -133,6 +127,7 @@ class Tape(Trace):
 
     __slots__ = ("cells", "linear", "nodes", "parent_trace", "reading", "slots", "staged")
     can_move = staticmethod(is_differentiable)  # whether values of a type can have a cotangent
+    calls = True  # whether a program that it stages may call functions, or is to be seen whole
 
     def __init__(self, parent: Trace, reading: Reading, linear: str = "") -> None:
         super().__init__()
@@ -237,11 +232,18 @@ class Tape(Trace):
         It may while staging, where there is state, and in a linear function: there all is seen.
         """
         values, slots = operands = self.unwrap(tracers)
-        if (self.staged or self.linear or has_state(params)) and (run := rule.inline(params)):
+        active = tuple([slot is not None for slot in slots])
+        plain: Any = None
+        if self.staged and not self.linear:
+            plain = rule.remember(active, params, self.reading, self.calls)
+        steps = self.staged or self.linear or has_state(params)
+        if plain is None and steps and (run := rule.inline(params)):
             with set_current_trace(self):
                 return run(*tracers)
-        plain, compiled = rule.unit(tuple(s is not None for s in slots), params, self.reading)
-        unit = plain if self.staged else compiled
+        unit = plain
+        if plain is None:
+            plain, compiled = rule.unit(active, params, self.reading)
+            unit = plain if self.staged else compiled
         with set_current_trace(self.parent_trace):
             try:
                 results, kept = unit.forward(*values)
@@ -379,6 +381,13 @@ class Tape(Trace):
         if isinstance(val, Recorded) and val._trace is self:
             return val
         return self.parent_trace.stage_value(val)
+
+
+class Whole(Tape):
+    """A tape for who reads the program that is staged: it calls no functions."""
+
+    __slots__ = ()
+    calls = False
 
 
 def is_empty(slots: list) -> bool:

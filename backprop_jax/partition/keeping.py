@@ -33,12 +33,14 @@ class Keeping:
       carries: how many carries of a loop to keep, the others being computed again from the nearest
         one before. None: all. ROOT: as many as the square root of the number of trips.
       repeated: whether this is for what a loop does in each trip.
+      as_made: keep what the way back reads of all that results are made of, and choose nothing.
     """
 
     cheapest: bool = True
     policy: Callable | None = None
     carries: int | None = None
     repeated: bool = False
+    as_made: bool = False
 
     def asked(self, equations: Sequence) -> dict:
         """Returns the results that a policy allows, each with its answer."""
@@ -85,6 +87,7 @@ ROOT = 0
 
 CHEAPEST = Keeping()
 NOTHING = Keeping(cheapest=False)
+AS_MADE = Keeping(as_made=True)
 
 SPACES = {
     "device": jax.memory.Space.Device,

@@ -12,6 +12,7 @@ import jax
 from backprop_jax.engine.jaxprs import held, size_in_bytes, variables
 from backprop_jax.engine.logs import collecting
 from backprop_jax.engine.sweep import sweep
+from backprop_jax.engine.tape import Whole
 
 
 def peak_bytes(jaxpr: Any) -> int:
@@ -43,7 +44,7 @@ def peak_of_gradient(run: Any, avals: Sequence, active: Sequence[bool]) -> int:
     """Returns the peak of a function of arrays and its way back, one after the other."""
 
     def both(operands: list, cotangents: list) -> tuple[list, list]:
-        results, pullback = sweep(run, operands, active)
+        results, pullback = sweep(run, operands, active, make=Whole)
         slots = zip(pullback.outputs, results, strict=True)
         given = iter(cotangents)
         g = [next(given) if slot is not None else None for slot, _ in slots]
@@ -51,7 +52,7 @@ def peak_of_gradient(run: Any, avals: Sequence, active: Sequence[bool]) -> int:
             return results, [h for h in pullback(g, postpone=True) if h is not None]
 
     def seeds(*operands: Any) -> list:
-        results, pullback = sweep(run, operands, active)
+        results, pullback = sweep(run, operands, active, make=Whole)
         return [r for r, slot in zip(results, pullback.outputs, strict=True) if slot is not None]
 
     cotangents = [x.update(weak_type=False) for x in jax.make_jaxpr(seeds)(*avals).out_avals]

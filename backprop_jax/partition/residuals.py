@@ -29,10 +29,11 @@ from backprop_jax.engine.jaxprs import (
 from backprop_jax.engine.logs import collecting, log
 from backprop_jax.engine.registry import Unit, dear, reruns
 from backprop_jax.engine.sweep import sweep
+from backprop_jax.engine.tape import Whole
 from backprop_jax.meshes import of_cotangents
 from backprop_jax.partition.cut import INFINITE, minimum_cut
 from backprop_jax.partition.fence import fence, keep, pin, to_be_cut
-from backprop_jax.partition.keeping import Keeping, in_force, is_elsewhere, places, within
+from backprop_jax.partition.keeping import AS_MADE, Keeping, in_force, is_elsewhere, places, within
 from backprop_jax.partition.sums import put_off
 
 #: The name, in profiles and programs, of what is computed once more on the way back.
@@ -54,6 +55,7 @@ class Split:
       moving: for every result, whether it depends on an active operand.
       before: values that depend on the operands `fixed` from one run to the next alone.
       kept: the values kept, in the order of their making, operands among them.
+      in_parts: whether an operand's gradient was put together of parts that were read.
       asked: those that a policy has asked to keep.
       moved: for those that are moved while they are kept, where to, and back.
     """
@@ -71,6 +73,7 @@ class Split:
     kept: list
     asked: set
     moved: dict
+    in_parts: bool
 
     def run(self, at_hand: dict, targets: Sequence, also: Sequence = ()) -> list:
         """Returns the target variables' values, computed from those at hand; runs some also."""
@@ -224,7 +227,7 @@ def split(
       repeated: whether the jaxpr is the body of a loop.
     """
     with within(dataclasses.replace(in_force(), repeated=True)) if repeated else nullcontext():
-        joint, moving, given, log_tree = trace_joint(jaxpr, active)
+        joint, moving, given, log_tree, in_parts = trace_joint(jaxpr, active, keeping is not AS_MADE)
     count, start = len(jaxpr.in_avals), len(jaxpr.out_avals)
     of_fixed = [f for f, known in zip_longest(fixed, given) if known]
     joint = put_off(joint, [start + i for i, f in enumerate(of_fixed) if f])
@@ -234,40 +237,49 @@ def split(
     gradients, logs = back[: sum(given)], back[sum(given) :]
     before = unchanging(joint.jaxpr, [v for v, f in zip(operands, fixed, strict=False) if f])
     at_hand = {v for v, f in zip(operands, free, strict=False) if f} | set(before)
-    kept = choose(joint.jaxpr, back, g, operands, at_hand, keeping or in_force(), repeated)
+    if keeping is AS_MADE:
+        kept = as_made(joint.jaxpr, results, back, operands)
+    else:
+        kept = choose(joint.jaxpr, back, g, operands, at_hand, keeping or in_force(), repeated)
     # What a loop or a branch keeps is marked and moved as a whole, by the one whose policy it is.
     asked = keeping.asked(joint.jaxpr.eqns) if keeping else {}
     moved = {v: places(answer) for v, answer in asked.items() if is_elsewhere(answer)}
     halves = results, gradients, given, logs, log_tree, moving, before, kept
-    return Split(joint, operands, g, *halves, set(asked), moved)
+    return Split(joint, operands, g, *halves, set(asked), moved, in_parts)
 
 
-def trace_joint(jaxpr: Any, active: tuple[bool, ...]) -> tuple[Any, list[bool], list[bool], Any]:
-    """Returns the joint jaxpr, two masks, and the structure of what is logged.
+def trace_joint(
+    jaxpr: Any, active: tuple[bool, ...], cut: bool
+) -> tuple[Any, list[bool], list[bool], Any, bool]:
+    """Returns the joint jaxpr, two masks, the structure of what is logged, and one answer.
 
     The joint jaxpr takes the operands and a cotangent for each differentiable result, and returns
     the results, the gradients and what is logged. The masks say for every result whether it depends
-    on an active operand, and for every operand whether there is a gradient.
+    on an active operand, and for every operand whether there is a gradient. The answer: whether a
+    gradient was in parts that could have been joined with others. `cut`: whether it will be cut.
     """
     moving: list[bool] = []
     given: list[bool] = []
     trees: list = []
+    in_parts: list[bool] = []
 
     def joint(operands: list, cotangents: list) -> tuple[list, list, dict]:
-        with to_be_cut():
-            results, pullback = sweep(as_function(jaxpr), operands, active)
+        with to_be_cut() if cut else nullcontext():
+            results, pullback = sweep(as_function(jaxpr), operands, active, make=Whole)
         moving[:] = [slot is not None for slot in pullback.outputs]
         seeds = iter(cotangents)
         g = [next(seeds) if ct.is_differentiable(aval) else None for aval in jaxpr.out_avals]
         with collecting() as found:
-            gradients = pullback(g, postpone=True)
+            contributions = pullback.contributions(g, postpone=True)
+        gradients = list(map(ct.whole, contributions))
+        in_parts[:] = [any(map(ct.is_in_parts, contributions))]
         trees[:] = [jax.tree.structure(found)]
         given[:] = [gradient is not None for gradient in gradients]
         return results, [gradient for gradient in gradients if gradient is not None], found
 
     cotangents = [of_cotangents(aval) for aval in jaxpr.out_avals if ct.is_differentiable(aval)]
     closed = jax.make_jaxpr(joint)(list(jaxpr.in_avals), cotangents)
-    return closed, moving, given, trees[0]
+    return closed, moving, given, trees[0], in_parts[0]
 
 
 def unchanging(jaxpr: Any, fixed: Sequence) -> list:
@@ -288,6 +300,17 @@ def unchanging(jaxpr: Any, fixed: Sequence) -> list:
     made = {v for e in still for v in e.outvars}
     read = {v for e in jaxpr.eqns if e not in still for v in variables(e.invars)}
     return [v for e in still for v in e.outvars if v in read | set(variables(jaxpr.outvars)) & made]
+
+
+def as_made(jaxpr: Any, results: list, gradients: list, operands: list) -> list:
+    """Returns what the way back reads of all that the results are made of."""
+    ahead = needed_for(results, jaxpr.eqns)
+    made = [v for e in ahead for v in e.outvars]
+    worth = depending_on(operands, ahead)
+    at_hand = [v for v in [*operands, *made] if v in worth]
+    back = needed_for(gradients, jaxpr.eqns, {*at_hand, *jaxpr.constvars})
+    read = {v for e in back for v in variables(e.invars)} | set(variables(gradients))
+    return [v for v in at_hand if v in read]
 
 
 def choose(

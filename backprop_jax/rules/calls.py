@@ -27,6 +27,7 @@ from backprop_jax.engine.registry import (
 from backprop_jax.engine.tape import written_at
 from backprop_jax.partition.fence import cutting
 from backprop_jax.partition.keeping import choices, within
+from backprop_jax.partition.remembered import remembered
 from backprop_jax.partition.residuals import Split, split
 from backprop_jax.rules.functions import own_rule
 from backprop_jax.rules.models import primitive_of
@@ -63,7 +64,33 @@ def says_where(places: tuple) -> bool:
     return any(x is not None and type(x).__name__ != "UnspecifiedValue" for x in places)
 
 
-@structured(primitives.jit_p, inline_jit)
+def remember_jit(
+    active: tuple[bool, ...], params: dict, reading: Any, may_call: bool
+) -> Unit | None:
+    """Returns what is remembered of a `jit` that only groups equations.
+
+    What is written where it is called is put there; other functions are called, which leaves them
+    the lines they were written at.
+    """
+    closed = params["jaxpr"]
+
+    def options() -> dict | None:
+        if inline_jit(params) is None:
+            return None
+        here = runs_in_place(params) or is_written_nowhere(closed)
+        return {**params, "inline": in_place(params)} if here else params if may_call else None
+
+    rest = tuple([value for name, value in params.items() if name != "jaxpr"])
+    return remembered(closed, active, (rest, may_call), reading, options)
+
+
+def in_place(params: dict) -> Any:
+    """Returns what a `jit` says for JAX to run it in the place of its call."""
+    kind: Any = type(params["inline"])
+    return True if kind is bool else kind["JAX_EARLY"]
+
+
+@structured(primitives.jit_p, inline_jit, remember_jit)
 def jit(active: tuple[bool, ...], **params: Any) -> Unit:
     """A compiled function: forward and back are compiled likewise, each on its own."""
     if own := own_rule(params["name"], params["jaxpr"]):

@@ -20,6 +20,7 @@ from backprop_jax.engine.jaxprs import (
 from backprop_jax.engine.logs import collecting, log
 from backprop_jax.engine.registry import Unit, dear_to_recompute, rerun, structured
 from backprop_jax.engine.sweep import sweep
+from backprop_jax.engine.tape import Whole
 from backprop_jax.partition.keeping import in_force, within
 from backprop_jax.partition.residuals import Split, split
 from backprop_jax.partition.sums import after_last, before_first
@@ -74,7 +75,7 @@ def moving_results(jaxpr: Any, active: tuple[bool, ...]) -> list[bool]:
     moving: list[bool] = []
 
     def results(*operands: Any) -> list:
-        values, pullback = sweep(as_function(jaxpr), operands, active)
+        values, pullback = sweep(as_function(jaxpr), operands, active, make=Whole)
         moving[:] = [slot is not None for slot in pullback.outputs]
         return values
 
