@@ -233,17 +233,14 @@ class Tape(Trace):
         """
         values, slots = operands = self.unwrap(tracers)
         active = tuple([slot is not None for slot in slots])
-        plain: Any = None
-        if self.staged and not self.linear:
-            plain = rule.remember(active, params, self.reading, self.calls)
+        may = self.staged and not self.linear
+        unit = rule.remember(active, params, self.reading, self.calls) if may else None
         steps = self.staged or self.linear or has_state(params)
-        if plain is None and steps and (run := rule.inline(params)):
+        if unit is None and steps and (run := rule.inline(params)):
             with set_current_trace(self):
                 return run(*tracers)
-        unit = plain
-        if plain is None:
-            plain, compiled = rule.unit(active, params, self.reading)
-            unit = plain if self.staged else compiled
+        plain, compiled = (unit, unit) if unit else rule.unit(active, params, self.reading)
+        unit = plain if self.staged else compiled
         with set_current_trace(self.parent_trace):
             try:
                 results, kept = unit.forward(*values)
