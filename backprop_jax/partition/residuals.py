@@ -227,7 +227,9 @@ def split(
       repeated: whether the jaxpr is the body of a loop.
     """
     with within(dataclasses.replace(in_force(), repeated=True)) if repeated else nullcontext():
-        joint, moving, given, log_tree, in_parts = trace_joint(jaxpr, active, keeping is not AS_MADE)
+        joint, moving, given, log_tree, in_parts = trace_joint(
+            jaxpr, active, keeping is not AS_MADE
+        )
     count, start = len(jaxpr.in_avals), len(jaxpr.out_avals)
     of_fixed = [f for f, known in zip_longest(fixed, given) if known]
     joint = put_off(joint, [start + i for i, f in enumerate(of_fixed) if f])
