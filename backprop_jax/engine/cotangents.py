@@ -92,11 +92,6 @@ def whole(g: Any) -> Any:
     return g.alone() if type(g) is Part else g.total() if type(g) is Sum else g
 
 
-def is_in_parts(g: Any) -> bool:
-    """Returns whether a cotangent is made of parts, some of them or all."""
-    return type(g) is Part or (type(g) is Sum and bool(g.parts))
-
-
 def zeros(aval: Any) -> Any:
     """Returns the zero cotangent of a value of this type; `float0` if it can have no other."""
     if not is_differentiable(aval):

@@ -117,3 +117,15 @@ functions: dict[str | None, Callable[..., list]] = {}
 
 JVP = UserRule("custom_jvp", pull_jvp)
 VJP = UserRule("custom_vjp", pull_vjp)
+
+
+@functools.cache
+def may_have_derivative() -> Any:
+    """Returns a tracer of JAX's own that stands for a number of which a derivative may be taken.
+
+    `jax.closure_convert` hoists from a closure what holds one of those, and of no other class.
+    """
+    found: list = []
+    with jax.check_tracer_leaks(False):
+        jax.make_jaxpr(found.append)(0.0)
+    return found[0]

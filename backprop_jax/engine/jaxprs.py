@@ -1,6 +1,5 @@
 """Reading, cutting and running the equations of a jaxpr."""
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -184,15 +183,3 @@ def held(params: dict) -> list:
     """Returns the jaxprs among the parameters of an equation."""
     leaves = jax.tree.leaves(list(params.values()), is_leaf=lambda x: hasattr(x, "eqns"))
     return [leaf for leaf in leaves if hasattr(leaf, "eqns")]
-
-
-@functools.cache
-def may_have_derivative() -> Any:
-    """Returns a tracer of JAX's own that stands for a number of which a derivative may be taken.
-
-    `jax.closure_convert` hoists from a closure what holds one of those, and of no other class.
-    """
-    found: list = []
-    with jax.check_tracer_leaks(False):
-        jax.make_jaxpr(found.append)(0.0)
-    return found[0]

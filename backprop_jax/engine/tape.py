@@ -19,14 +19,7 @@ from jax.tree_util import Partial
 
 from backprop_jax.engine import custom
 from backprop_jax.engine.cotangents import is_differentiable
-from backprop_jax.engine.jaxprs import (
-    has_state,
-    is_changing,
-    may_have_derivative,
-    reach,
-    run_on,
-    run_on_arrays,
-)
+from backprop_jax.engine.jaxprs import has_state, is_changing, reach, run_on, run_on_arrays
 from backprop_jax.engine.reading import Reading
 from backprop_jax.engine.registry import (
     Constant,
@@ -58,7 +51,7 @@ class Recorded(Tracer):
 
     def _contents(self) -> list[tuple[str, Any]]:
         """Returns what is shown of it. `jax.closure_convert`, too, looks here for derivatives."""
-        return [("value", self.value), ("derivative", may_have_derivative())]
+        return [("value", self.value), ("derivative", custom.may_have_derivative())]
 
 
 class Cell(Tracer):
@@ -378,13 +371,6 @@ class Tape(Trace):
         if isinstance(val, Recorded) and val._trace is self:
             return val
         return self.parent_trace.stage_value(val)
-
-
-class Whole(Tape):
-    """A tape for who reads the program that is staged: it calls no functions."""
-
-    __slots__ = ()
-    calls = False
 
 
 def is_empty(slots: list) -> bool:

@@ -12,7 +12,7 @@ import jax
 from backprop_jax.engine.jaxprs import held, size_in_bytes, variables
 from backprop_jax.engine.logs import collecting
 from backprop_jax.engine.sweep import sweep
-from backprop_jax.engine.tape import Whole
+from backprop_jax.partition.whole import Whole
 
 
 def peak_bytes(jaxpr: Any) -> int:

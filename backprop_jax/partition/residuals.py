@@ -29,12 +29,12 @@ from backprop_jax.engine.jaxprs import (
 from backprop_jax.engine.logs import collecting, log
 from backprop_jax.engine.registry import Unit, dear, reruns
 from backprop_jax.engine.sweep import sweep
-from backprop_jax.engine.tape import Whole
 from backprop_jax.meshes import of_cotangents
 from backprop_jax.partition.cut import INFINITE, minimum_cut
 from backprop_jax.partition.fence import fence, keep, pin, to_be_cut
 from backprop_jax.partition.keeping import AS_MADE, Keeping, in_force, is_elsewhere, places, within
-from backprop_jax.partition.sums import put_off
+from backprop_jax.partition.sums import is_in_parts, put_off
+from backprop_jax.partition.whole import Whole
 
 #: The name, in profiles and programs, of what is computed once more on the way back.
 AGAIN = "rematted_computation"
@@ -227,9 +227,7 @@ def split(
       repeated: whether the jaxpr is the body of a loop.
     """
     with within(dataclasses.replace(in_force(), repeated=True)) if repeated else nullcontext():
-        joint, moving, given, log_tree, in_parts = trace_joint(
-            jaxpr, active, keeping is not AS_MADE
-        )
+        joint, moving, given, log_tree, in_parts = trace_joint(jaxpr, active, keeping)
     count, start = len(jaxpr.in_avals), len(jaxpr.out_avals)
     of_fixed = [f for f, known in zip_longest(fixed, given) if known]
     joint = put_off(joint, [start + i for i, f in enumerate(of_fixed) if f])
@@ -250,15 +248,13 @@ def split(
     return Split(joint, operands, g, *halves, set(asked), moved, in_parts)
 
 
-def trace_joint(
-    jaxpr: Any, active: tuple[bool, ...], cut: bool
-) -> tuple[Any, list[bool], list[bool], Any, bool]:
+def trace_joint(jaxpr: Any, active: tuple[bool, ...], keeping: Keeping | None) -> tuple:
     """Returns the joint jaxpr, two masks, the structure of what is logged, and one answer.
 
     The joint jaxpr takes the operands and a cotangent for each differentiable result, and returns
     the results, the gradients and what is logged. The masks say for every result whether it depends
     on an active operand, and for every operand whether there is a gradient. The answer: whether a
-    gradient was in parts that could have been joined with others. `cut`: whether it will be cut.
+    gradient was in parts that could have been joined with others.
     """
     moving: list[bool] = []
     given: list[bool] = []
@@ -266,7 +262,7 @@ def trace_joint(
     in_parts: list[bool] = []
 
     def joint(operands: list, cotangents: list) -> tuple[list, list, dict]:
-        with to_be_cut() if cut else nullcontext():
+        with nullcontext() if keeping is AS_MADE else to_be_cut():
             results, pullback = sweep(as_function(jaxpr), operands, active, make=Whole)
         moving[:] = [slot is not None for slot in pullback.outputs]
         seeds = iter(cotangents)
@@ -274,7 +270,7 @@ def trace_joint(
         with collecting() as found:
             contributions = pullback.contributions(g, postpone=True)
         gradients = list(map(ct.whole, contributions))
-        in_parts[:] = [any(map(ct.is_in_parts, contributions))]
+        in_parts[:] = [any(map(is_in_parts, contributions))]
         trees[:] = [jax.tree.structure(found)]
         given[:] = [gradient is not None for gradient in gradients]
         return results, [gradient for gradient in gradients if gradient is not None], found

@@ -19,6 +19,11 @@ from backprop_jax.engine.jaxprs import bound, evaluate, size_in_bytes
 LARGEST = 2**18
 
 
+def is_in_parts(g: Any) -> bool:
+    """Returns whether a cotangent is made of parts of an array, some of them or all."""
+    return type(g) is ct.Part or (type(g) is ct.Sum and bool(g.parts))
+
+
 def put_off(joint: Any, places: Iterable[int]) -> Any:
     """Returns a joint jaxpr with some of its outputs, numbers, as arrays they are the sums of.
 

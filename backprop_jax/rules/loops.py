@@ -20,10 +20,10 @@ from backprop_jax.engine.jaxprs import (
 from backprop_jax.engine.logs import collecting, log
 from backprop_jax.engine.registry import Unit, dear_to_recompute, rerun, structured
 from backprop_jax.engine.sweep import sweep
-from backprop_jax.engine.tape import Whole
 from backprop_jax.partition.keeping import in_force, within
 from backprop_jax.partition.residuals import Split, split
 from backprop_jax.partition.sums import after_last, before_first
+from backprop_jax.partition.whole import Whole
 
 
 def arities(params: dict) -> tuple[int, int]:
