@@ -1,6 +1,7 @@
 """How far derivatives are from the truth: ours and jax.grad's, against mpmath, in ulp.
 
-python -m backprop_jax.check.accuracy        writes docs/accuracy.md (some minutes)
+python -m backprop_jax.check.accuracy        writes docs/accuracy.md, or the page of another release
+                                             of JAX beside it (some minutes)
 """
 
 import math
@@ -17,7 +18,9 @@ from backprop_jax.check.measured import COMPOSED, ROWS, Measured
 from backprop_jax.check.truth import DIGITS, m, slope_of
 from backprop_jax.errors import BackpropError
 
-PAGE = pathlib.Path(__file__).parents[2] / "docs" / "accuracy.md"
+RELEASE = ".".join(jax.__version__.split(".")[:2])
+NAME = "accuracy.md" if RELEASE == "0.10" else f"accuracy-{RELEASE}.md"
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / NAME
 DTYPES = (np.float32, np.float64)
 
 
