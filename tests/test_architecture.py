@@ -22,7 +22,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"version"},
     {"errors"},
-    {"meshes"},
+    {"meshes", "dependence"},
     {"engine"},
     {"partition"},
     {"rules"},

@@ -14,10 +14,10 @@ import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal, Primitive, primitives
 
+from backprop_jax.dependence import arities
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.rules.branches import take
 from backprop_jax.rules.calls import composed_of, composite_p
-from backprop_jax.rules.loops import arities
 from backprop_jax.taps.walk import body_in_lockstep
 
 

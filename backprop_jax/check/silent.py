@@ -12,11 +12,11 @@ import jax
 from jax.extend.core import Literal
 
 from backprop_jax.check.witnesses.witness import Question
+from backprop_jax.dependence import arities
 from backprop_jax.engine.cotangents import is_differentiable
 from backprop_jax.engine.jaxprs import held, variables
 from backprop_jax.engine.registry import Constant, lookup
 from backprop_jax.engine.tape import written_at
-from backprop_jax.rules.loops import arities
 
 Flags = list[bool]
 

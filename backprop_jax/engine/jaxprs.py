@@ -32,13 +32,6 @@ def depending_on(sources: Iterable, equations: Sequence) -> set:
     return moving
 
 
-def reach(forward: Callable, operands: Sequence, slots: Sequence[int | None]) -> bool:
-    """Returns whether the results of a unit depend on an operand that has a slot."""
-    jaxpr = jax.make_jaxpr(lambda *x: forward(*x)[0])(*map(jax.typeof, operands)).jaxpr
-    sources = [v for v, slot in zip(jaxpr.invars, slots, strict=True) if slot is not None]
-    return not depending_on(sources, jaxpr.eqns).isdisjoint(variables(jaxpr.outvars))
-
-
 def needed_for(
     targets: Iterable, equations: Sequence, available: Iterable = (), also: Sequence = ()
 ) -> list:

@@ -17,9 +17,10 @@ from jax.extend import source_info_util
 from jax.extend.core import Primitive, set_current_trace, unsafe_am_i_under_a_jit_DO_NOT_USE
 from jax.tree_util import Partial
 
+from backprop_jax.dependence import dependent
 from backprop_jax.engine import custom
-from backprop_jax.engine.cotangents import is_differentiable
-from backprop_jax.engine.jaxprs import has_state, is_changing, reach, run_on, run_on_arrays
+from backprop_jax.engine.cotangents import is_differentiable, zeros
+from backprop_jax.engine.jaxprs import has_state, is_changing, run_on, run_on_arrays
 from backprop_jax.engine.reading import Reading
 from backprop_jax.engine.registry import (
     Constant,
@@ -240,12 +241,16 @@ class Tape(Trace):
             except NotImplementedError:  # a user's primitive that cannot be compiled, only run
                 unit = plain
                 results, kept = unit.forward(*values)
-            if self.linear and not reach(plain.forward, values, slots):
+            if self.linear and not any(dependent(lambda *x: plain.forward(*x)[0], values, active)):
                 return results
-        operands_kept = [values[i] for i in unit.keeps]
-        if self.linear:
-            self.check_linear(operands_kept, operands, results)
-        kept = Partial(unit.backward, operands_kept, kept)
+            held = [values[i] for i in unit.keeps]
+            if self.linear and moves(held, operands, results):
+                moving = [moves([x], operands, results) for x in held]
+                pairs = zip(results, unit.moving, strict=True)
+                g = [zeros(jax.typeof(z)) if m else None for z, m in pairs]
+                if any(dependent(lambda *x: plain.backward(x, kept, g)[0], held, moving)):
+                    raise NotLinear(self.linear)
+        kept = Partial(unit.backward, held, kept)
         return self.add(primitive, {}, rule, operands, results, kept, unit.moving)
 
     def made(self, x: Any) -> bool:

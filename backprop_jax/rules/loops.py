@@ -8,6 +8,7 @@ from typing import Any
 import jax
 from jax import lax
 
+from backprop_jax.dependence import arities
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import (
     among,
@@ -24,17 +25,6 @@ from backprop_jax.partition.keeping import in_force, within
 from backprop_jax.partition.residuals import Split, split
 from backprop_jax.partition.sums import after_last, before_first
 from backprop_jax.partition.whole import Whole
-
-
-def arities(params: dict) -> tuple[int, int]:
-    """Returns how many operands of a scan are constants of the loop and how many are carried.
-
-    jax 0.10 counts them; jax 0.12 holds two trees of them.
-    """
-    if "num_consts" in params:
-        return params["num_consts"], params["num_carry"]
-    consts, carry, _ = params["ft_in"].unpack()
-    return len(consts), len(carry)
 
 
 def carried_activity(jaxpr: Any, active: Sequence[bool], consts: int, carry: int) -> list[bool]:

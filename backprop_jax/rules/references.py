@@ -20,13 +20,13 @@ from jax import lax
 from jax.extend import source_info_util
 from jax.extend.core import primitives, set_current_trace
 
+from backprop_jax.dependence import arities
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import Unit, with_references
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.engine.tape import Cell, Tape, written_at
 from backprop_jax.errors import EscapedReference, message
-from backprop_jax.rules.loops import arities
 
 
 def updated(x: Any) -> Any:

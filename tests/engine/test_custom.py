@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.extend.core import Primitive
+from numpy.testing import assert_allclose
 
 import backprop_jax as bp
-from backprop_jax.errors import MissingRule
+from backprop_jax.errors import MissingRule, NotLinear
 
 X = np.array([0.5, -1.5, 2.0], np.float32)
 
@@ -134,6 +135,47 @@ def test_a_linear_function_may_be_its_own_tangent():
 
     np.testing.assert_array_equal(bp.grad(loop)(X), np.full(3, 8.0))
     np.testing.assert_array_equal(jax.jit(bp.grad(loop))(X), np.full(3, 8.0))
+
+
+def branches(x: Any) -> Any:
+    return jnp.sin(lax.cond(x > 0, jnp.exp, jnp.tanh, x))
+
+
+def branches_of_a_branch(x: Any) -> Any:
+    return lax.cond(x < 5, branches, jnp.cos, x)
+
+
+def branches_in_a_loop(x: Any) -> Any:
+    return lax.scan(lambda c, _: (branches(x * c), c), x, length=3)[0]
+
+
+@pytest.mark.parametrize("fun", [branches_of_a_branch, branches_in_a_loop])
+def test_a_rule_may_be_the_slope_of_branches(fun):
+    """On the way back the slope of a branch is asked for, and a branch gives its value with it."""
+
+    @jax.custom_jvp
+    def ruled(x: Any) -> Any:
+        return fun(x)
+
+    ruled.defjvp(lambda primals, tangents: jax.jvp(fun, primals, tangents))
+    assert_allclose(bp.grad(ruled)(0.7), jax.grad(fun)(0.7), rtol=1e-6)
+    assert_allclose(jax.jit(bp.grad(ruled))(0.7), jax.grad(fun)(0.7), rtol=1e-6)
+
+
+def test_a_rule_that_is_not_linear_within_a_loop_is_an_error():
+    @jax.custom_jvp
+    def ruled(x: Any) -> Any:
+        return x
+
+    @ruled.defjvp
+    def rule(primals: tuple, tangents: tuple) -> tuple:
+        def step(c: Any, _: Any) -> tuple:
+            return c * tangents[0], None
+
+        return primals[0], lax.scan(step, tangents[0], length=2)[0]
+
+    with pytest.raises(NotLinear, match="not linear in its tangents"):
+        bp.grad(ruled)(0.7)
 
 
 def test_a_constant_for_a_cotangent_within_a_loop():

@@ -23,9 +23,9 @@ from backprop_jax.check.precision import is_inexact
 from backprop_jax.check.witnesses.patterns import PATTERNS
 from backprop_jax.check.witnesses.steps import Recording, Step, Value
 from backprop_jax.check.witnesses.witness import DoesNotApply, Question
+from backprop_jax.dependence import arities
 from backprop_jax.engine.jaxprs import held
 from backprop_jax.engine.tape import written_at
-from backprop_jax.rules.loops import arities
 
 CALLS = {
     "jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "custom_jvp_call",

@@ -15,8 +15,8 @@ import jax
 from jax import lax
 from jax.extend.core import Literal
 
+from backprop_jax.dependence import arities
 from backprop_jax.engine.jaxprs import among, depending_on, variables
-from backprop_jax.rules.loops import arities
 from backprop_jax.taps.walk import holders
 
 Axes = tuple[int | None, ...]
