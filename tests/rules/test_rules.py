@@ -23,7 +23,14 @@ from tests.rules.case import (
     pull_ours,
     quick_jit,
 )
-from tests.rules.cases import CASES, every_case, every_case_of_jax
+from tests.rules.cases import (
+    CASES,
+    OF_JAX,
+    every_case,
+    every_case_of_jax,
+    first_of_each,
+    one_of_each,
+)
 from tests.rules.jaxprs import USERS_OWN, equations, idle, without_rule
 from tests.rules.test_parallel import COLLECTIVE
 from tests.rules.test_shards import OF_SHARDS
@@ -166,28 +173,29 @@ def wider(x: jax.Array) -> str:
     return "complex128" if jnp.iscomplexobj(x) else "float64"
 
 
-@pytest.mark.parametrize(
-    "case",
-    [c for c in CASES if len(c.active) > 1 and c.primitive != "custom_vjp_call"],
-    ids=lambda case: case.name,
-)
+@first_of_each([c for c in CASES if len(c.active) > 1 and c.primitive != "custom_vjp_call"])
 def test_skips_what_is_not_needed(case):
     """A rule of a user's is not asked in parts: it computes what it computes."""
     run, values, g = setup(case)
-    together = pull_ours(run, values, g)
-    for i, x in enumerate(values):
-        alone = functools.partial(_with, run, values, i)
-        _, pull = bp.vjp(alone, x)
-        assert_close(pull(g), together[i : i + 1], RTOL, f"operand {i} alone")
-        left_over = idle(jax.make_jaxpr(pull)(g).jaxpr)
-        assert not left_over, f"computed for nothing, with operand {i} alone: {left_over}"
+
+    def each_alone(values: list, g: tuple) -> list:
+        found = []
+        for i, x in enumerate(values):
+            _, pull = bp.vjp(functools.partial(_with, run, values, i), x)
+            left_over = idle(jax.make_jaxpr(pull)(g).jaxpr)
+            assert not left_over, f"computed for nothing, with operand {i} alone: {left_over}"
+            found += pull(g)
+        return found
+
+    together = compiled_pull(case)(case.operands, g)
+    assert_close(quick_jit(each_alone)(values, g), together, RTOL, "each operand alone")
 
 
 def _with(run: Callable, values: list, i: int, x: jax.Array) -> tuple:
     return run(*values[:i], x, *values[i + 1 :])
 
 
-@every_case
+@first_of_each(CASES)
 def test_same_under_jit(case):
     run, values, g = setup(case)
     assert_close(compiled_pull(case)(case.operands, g), pull_ours(run, values, g), 1e-10, "jit")
@@ -249,7 +257,7 @@ def along(gradient: Callable, fun: Callable, directions: tuple) -> Callable:
 
 
 @pytest.mark.slow
-@every_case_of_jax
+@one_of_each(OF_JAX)
 def test_third_order_agrees_with_jax(case):
     _, values, _ = setup(case)
     v = draw_like(case, values, "v")
@@ -268,7 +276,7 @@ def test_third_order_agrees_with_jax(case):
 
 
 @pytest.mark.slow
-@every_case_of_jax
+@one_of_each(OF_JAX)
 def test_compositions_of_the_issue_agree_with_jax(case):
     """`vmap(grad(f))`, `jit(hessian(f))`, `jax.grad(bp.grad(f))`, `bp.grad(jax.grad(f))`."""
     _, values, _ = setup(case)

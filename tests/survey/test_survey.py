@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 #: Those of jax.numpy and jax.lax compile in a moment; igamma and its like, at second order, do not.
 FAST = [call for call in [*numpy_.CALLS, *lax_.CALLS][::8] if not call.heavy]
 REST = [call for call in CALLS if call not in FAST]
-EVERY = 1 if os.environ.get("SURVEY") == "all" else 16
+EVERY = 1 if os.environ.get("SURVEY") == "all" else 32
 SLOW = [c for i, c in enumerate(REST) if i % EVERY == 0 or c.name in {**FIRST, **SECOND}]
 
 

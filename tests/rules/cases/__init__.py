@@ -1,5 +1,7 @@
 """The table of cases, in the order of the rules: what is checked in `test_rules`, for every row."""
 
+import os
+
 import pytest
 
 from tests.rules.case import Case
@@ -23,10 +25,27 @@ FILES = (
 CASES = [case for file in FILES for case in file.CASES]
 
 
+FIRST = list({case.primitive: case for case in reversed(CASES)}.values())[::-1]
+"""One case of each primitive."""
+
+
 def each(cases: list[Case]) -> pytest.MarkDecorator:
     """Returns the decorator that runs a test once for each of the cases."""
     return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
 
 
+def first_of_each(cases: list[Case]) -> pytest.MarkDecorator:
+    """Returns the decorator for a test that takes long: one of a primitive's cases is not slow."""
+    rows = [pytest.param(c, marks=[] if c in FIRST else [pytest.mark.slow]) for c in cases]
+    return pytest.mark.parametrize("case", rows, ids=lambda case: case.name)
+
+
+def one_of_each(cases: list[Case]) -> pytest.MarkDecorator:
+    """Returns the decorator for one that takes very long: one of them is all, unless CASES=all."""
+    return each(cases if os.environ.get("CASES") == "all" else [c for c in cases if c in FIRST])
+
+
+OF_JAX = [case for case in CASES if not case.jax_fails]
+
 every_case = each(CASES)
-every_case_of_jax = each([case for case in CASES if not case.jax_fails])
+every_case_of_jax = each(OF_JAX)
