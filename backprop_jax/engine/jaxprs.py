@@ -142,7 +142,7 @@ def as_function(closed: Any, source: Any = None) -> Callable:
 
 def has_state(params: dict) -> bool:
     """Returns whether a primitive's jaxpr takes a mutable value of `jax.experimental.hijax`."""
-    jaxpr = getattr(params.get("jaxpr"), "jaxpr", None)
+    jaxpr: Any = getattr(params.get("jaxpr"), "jaxpr", None)
     return getattr(jaxpr, "is_high", False) and any(is_changing(v.aval) for v in jaxpr.invars)
 
 

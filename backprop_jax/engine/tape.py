@@ -369,7 +369,8 @@ class Tape(Trace):
 
     def cur_qdd(self, x: Any) -> Any:
         """Returns the types of what a mutable value of `jax.experimental.hijax` holds now."""
-        return self.parent_trace.cur_qdd(x)
+        parent: Any = self.parent_trace
+        return parent.cur_qdd(x)
 
     def stage_value(self, val: Any) -> Any:
         """Lifts a value into the parent trace. A recorded value stays as it is."""
