@@ -1,12 +1,12 @@
 """What a configuration promises of the numbers of its run, and whether they keep it.
 
-expected:
-minimum: -2.0                            # within 1e-6, of it or of 1, whichever is larger
-distance: {value: 0.34, within: 0.01}
-accuracy: {least: 0.97}
-error: {most: 1e-9}
-outcome: diverged
-gradient: [-4.0, -4.0, 3.0]
+    expected:
+      minimum: -2.0                            # within 1e-6, of it or of 1, whichever is larger
+      distance: {value: 0.34, within: 0.01}
+      accuracy: {least: 0.97}
+      error: {most: 1e-9}
+      outcome: diverged
+      gradient: [-4.0, -4.0, 3.0]
 """
 
 import math
