@@ -336,14 +336,16 @@ if polynomial_p is not None:
 
         def backward(operands: list, kept: list, cotangents: list) -> list:
             (g,), (x, *coefficients) = cotangents, operands
-            slope = lax.full_like(x, 0)
-            for k in reversed(range(1, len(coefficients))):
-                slope = slope * x + k * coefficients[k]
-            gradients = [g * slope if active[0] else None]
-            for wanted in active[1:]:
-                gradients.append(g if wanted else None)
-                g = g * x
-            pairs = zip(gradients, operands, strict=True)
-            return [None if h is None else fit(h, x) for h, x in pairs]
+            gradients: list = [None] * len(operands)
+            if active[0]:
+                slope = lax.full_like(x, 0)
+                for k in reversed(range(1, len(coefficients))):
+                    slope = slope * x + k * coefficients[k]
+                gradients[0] = fit(g * slope, x)
+            for i, c in enumerate(coefficients, 1):
+                if any(active[i:]):
+                    g = g * x if i > 1 else g
+                    gradients[i] = fit(g, c) if active[i] else None
+            return gradients
 
         return Unit(forward, backward, tuple(range(len(active))), (True,))

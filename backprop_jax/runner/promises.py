@@ -1,5 +1,7 @@
 """What a configuration promises of the numbers of its run, and whether they keep it.
 
+The section `expected` of a file:
+
     expected:
       minimum: -2.0                            # within 1e-6, of it or of 1, whichever is larger
       distance: {value: 0.34, within: 0.01}
