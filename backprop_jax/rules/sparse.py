@@ -6,7 +6,7 @@ That is what JAX lowers each of them to, of gathers, products and scatters, whic
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jax import lax
@@ -39,22 +39,19 @@ PRIMITIVES = {
 def introduce(module: str, name: str, count: int, primitive: Primitive) -> None:
     """Writes down the rule of a primitive of this module of the package."""
 
-    def program(params: dict) -> Any:
-        run = getattr(sys.modules[f"{PACKAGE}.{module}"], f"_{name}_impl")
-
+    def listed(run: Callable, params: dict) -> Callable[..., list]:
         def results(*operands: Any) -> list:
             found = run(*operands, **params)
             return list(found) if primitive.multiple_results else [found]
 
         return results
 
+    def program(params: dict) -> Callable[..., list]:
+        return listed(getattr(sys.modules[f"{PACKAGE}.{module}"], f"_{name}_impl"), params)
+
     @structured(primitive, inline=program)
     def build(active: Sequence[bool], **params: Any) -> Unit:
-        def bind(*operands: Any) -> list:
-            found = primitive.bind(*operands, **params)
-            return list(found) if primitive.multiple_results else [found]
-
-        return reverse_of(bind, program(params), active, count)
+        return reverse_of(listed(primitive.bind, params), program(params), active, count)
 
 
 @of_library(f"{PACKAGE}.linalg", "spsolve_p")
