@@ -311,6 +311,8 @@ def override(document: Document, text: str) -> None:
     try:
         value = read_value(given)
     except ConfigError as error:
+        # Nothing else is wrong with it: not that it is missing, nor what the file says instead.
+        document.value_places[keys] = COMMAND_LINE
         document.problems.append(Problem(COMMAND_LINE, keys, str(error)))
         return
     for places in (document.key_places, document.value_places):

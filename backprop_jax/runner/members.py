@@ -1,14 +1,12 @@
 """One run among many that are one program: how far it is, and a folder as of a run alone."""
 
 import io
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
@@ -99,7 +97,7 @@ def states_of(states: State, alive: Sequence[tuple[int, Member]]) -> Iterator[tu
     every = fetched(states)
     for index, one in alive:
         if one.status == RUNNING:
-            yield one, jax.tree.map(operator.itemgetter(index), every)
+            yield one, every[index]
 
 
 def tasks_of(plans: Sequence[Plan]) -> tuple[list[Task], dict[str, Task]]:

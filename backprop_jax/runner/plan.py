@@ -1,5 +1,6 @@
 """From a YAML file to a plan: everything a run needs, checked before anything is run."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -137,17 +138,23 @@ def config_type(document: Document, experiment: Experiment | None) -> TypeAdapte
 
     Without an experiment, `data` and `model` take any keys.
     """
-    sections: Any = Config
     optimizer = optimizer_settings(document.values.get("optimizer"))
     if experiment is None:
-        return TypeAdapter(sections[AnyKeys, AnyKeys, optimizer])
+        return _config_of(AnyKeys, AnyKeys, optimizer)
     try:
         data = experiment.data_settings()
         model = experiment.model_settings(document.values.get("model"))
-        return TypeAdapter(sections[data, model, optimizer])
+        return _config_of(data, model, optimizer)
     except PydanticUserError as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"{experiment.name}: YAML cannot give this type: {reason}") from None
+
+
+@functools.lru_cache
+def _config_of(data: Any, model: Any, optimizer: Any) -> TypeAdapter[Any]:
+    """Returns the schema with these sections; pydantic takes as long to make it as to read YAML."""
+    sections: Any = Config
+    return TypeAdapter(sections[data, model, optimizer])
 
 
 def folders_around(path: Path, document: Document, keys: Keys) -> list[Path]:

@@ -6,6 +6,7 @@ each run.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,23 +47,58 @@ def laid(states: Sequence[State], height: int) -> State:
     """Returns the states of runs, row after row, as one in `height` rows."""
     alone = [state._replace(step=None, key=None) for state in states]
     firsts = states[:: len(states) // height]
-    return jax.tree.map(lambda *x: jnp.stack(x).reshape(height, -1, *x[0].shape), *alone)._replace(
-        step=jnp.stack([state.step for state in firsts]),
-        key=jnp.stack([state.key for state in firsts]),
+
+    return jax.tree.map(lambda *leaves: stacked(leaves, height, -1), *alone)._replace(
+        step=stacked([state.step for state in firsts], height),
+        key=stacked([state.key for state in firsts], height),
     )
 
 
-def fetched(states: State) -> State:
-    """Returns the states, run after run, on the host; but for keys, which NumPy cannot hold."""
+def stacked(leaves: Sequence[Any], *shape: int) -> jax.Array:
+    """Returns arrays, or keys, as one; put together on the host, where nothing is compiled.
 
-    def fetch(leaf: jax.Array) -> jax.Array | np.ndarray:
-        random = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        return (leaf if random else np.asarray(leaf)).reshape(-1, *leaf.shape[2:])
+    Args:
+      leaves: all of one shape.
+      shape: how they stand in it.
+    """
 
-    alone = jax.tree.map(fetch, states._replace(step=None, key=None))
-    height, width = jax.tree.leaves(states.params)[0].shape[:2]
-    row = np.repeat(np.arange(height), width)
-    return alone._replace(step=np.asarray(states.step)[row], key=states.key[row])
+    def stack(parts: Sequence[Any]) -> jax.Array:
+        whole = np.stack([np.asarray(part) for part in parts])
+        return jnp.asarray(whole.reshape(*shape, *whole.shape[1:]))
+
+    if not _is_random(leaves[0]):
+        return stack(leaves)
+    kind = jax.random.key_impl(leaves[0])
+    return jax.random.wrap_key_data(stack([jax.random.key_data(x) for x in leaves]), impl=kind)
+
+
+def fetched(states: State) -> list[State]:
+    """Returns the state of each run, on the host; but for keys, which NumPy cannot hold."""
+    leaves, structure = jax.tree.flatten(states._replace(step=None, key=None))
+    each = zip(*(_apart(leaf, 2) for leaf in leaves), strict=True)
+    rows = zip(_apart(states.step, 1), _apart(states.key, 1), strict=True)
+    width = leaves[0].shape[1]
+    common = [(step, key) for step, key in rows for _ in range(width)]
+    return [
+        jax.tree.unflatten(structure, own)._replace(step=step, key=key)
+        for own, (step, key) in zip(each, common, strict=True)
+    ]
+
+
+def _apart(leaf: jax.Array, axes: int) -> list[Any]:
+    """Returns the entries of an array, or of one of keys, along its first axes, on the host."""
+    random = _is_random(leaf)
+    whole = np.asarray(jax.random.key_data(leaf) if random else leaf)
+    entries = whole.reshape(-1, *whole.shape[axes:])
+    if not random:
+        return list(entries)
+    kind = jax.random.key_impl(leaf)
+    return [jax.random.wrap_key_data(jnp.asarray(one), impl=kind) for one in entries]
+
+
+def _is_random(leaf: Any) -> bool:
+    """Says whether an array is one of keys."""
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def no_batches(task: Task, height: int, first: int) -> Int[np.ndarray, "steps rows batch"]:

@@ -5,6 +5,7 @@ Keys that are the same for every experiment are written out here. Those of `data
 optimizer of optax. `settings` makes a schema from its signature, so nothing is declared twice.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Collection
 from dataclasses import MISSING, field, fields, make_dataclass
@@ -224,11 +225,24 @@ REQUIRED = MISSING
 def settings(name: str, wanted: Collection[Field], *, strict: bool = True) -> type:
     """Returns a frozen dataclass with the wanted fields, checked by pydantic.
 
+    Where all is hashable, the same one for the same fields: what pydantic makes of it is kept, too.
+
     Args:
       name: name of the class.
       wanted: its fields.
       strict: refuses keys beside the fields; else they are ignored.
     """
+    # 1, 1.0 and True are equal, and other defaults.
+    told = tuple(repr(default) for *_, default in wanted)
+    try:
+        return _settings(name, tuple(wanted), told, strict)
+    except TypeError:
+        return _settings.__wrapped__(name, tuple(wanted), told, strict)
+
+
+@functools.lru_cache
+def _settings(name: str, wanted: tuple[Field, ...], told: tuple[str, ...], strict: bool) -> type:
+    """Returns a new dataclass with the wanted fields, whose defaults are told apart by `told`."""
     return make_dataclass(
         name,
         [(key, kind, _default(default)) for key, kind, default in wanted],

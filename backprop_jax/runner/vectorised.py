@@ -37,7 +37,7 @@ from backprop_jax.runner.numbers import (
 )
 from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.results import write_results
-from backprop_jax.runner.rows import WITHIN, in_rows, laid, no_batches
+from backprop_jax.runner.rows import WITHIN, in_rows, laid, no_batches, stacked
 from backprop_jax.runner.state import State
 from backprop_jax.runner.stopping import stop_when_asked
 from backprop_jax.runner.task import Task, batches, loss_of, metrics_of, take
@@ -115,7 +115,7 @@ class Program:
 
     def __init__(self, plan: Plan, tasks: Sequence[Task]) -> None:
         self.train, self.test = (
-            jax.tree.map(lambda *x: jnp.stack(x), *([getattr(one, name) for one in tasks]))
+            jax.tree.map(lambda *x: stacked(x, len(x)), *(getattr(one, name) for one in tasks))
             for name in ("train", "test")
         )
         self._plan, self._task = plan, tasks[0]
@@ -246,7 +246,7 @@ def _train(
     firsts = members[:: len(members) // height]
     parts = np.array([one.part for one in firsts], np.int32)
     seeds = [one.plan.config.seed for one in firsts]
-    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    keys = stacked([jax.random.key(seed) for seed in seeds], height)
     orders = [batches(seed, task.size, task.batch_size, number) for seed in seeds]
     rows = no_batches(task, height, number)
     block = _compiled(program.block, (states, numbers, parts, program.train, rows), members)
