@@ -2,10 +2,12 @@
 
 Exit codes: 0 all is well; 1 the loss was not finite, or gradients disagree; 2 the command or the
 configuration is wrong; 130 interrupted from the keyboard, 143 terminated, in both cases with the
-progress saved for `run --resume`.
+progress saved for `run --resume`; 141 whoever read what is printed, as `head`, has closed it.
 """
 
 import argparse
+import os
+import select
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -26,7 +28,7 @@ except ModuleNotFoundError as error:
         raise
     commands = explaining = kinds = listing = sweep = None
 
-WRONG, BAD = 1, 2
+WRONG, BAD, UNREAD = 1, 2, 141
 
 ABOUT = (
     "Trains an experiment from a YAML file, with gradients of our own, checked against jax.grad."
@@ -91,7 +93,29 @@ ALONE = {"--resume": "--resume=", "--vectorised": f"--vectorised={AT_ONCE}"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
-    given = _arguments(argv)
+    try:
+        code = _done(_arguments(argv))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _is_closed(sys.stdout.fileno()):
+            raise
+        # What is left to be said goes nowhere, or Python would complain of it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
+    return code
+
+
+def _is_closed(pipe: int) -> bool:
+    """Says whether nobody reads any more what is written there, where the system can tell."""
+    if not hasattr(select, "poll"):
+        return False
+    waiting = select.poll()
+    waiting.register(pipe, 0)
+    return any(event & select.POLLERR for _, event in waiting.poll(0))
+
+
+def _done(given: argparse.Namespace) -> int:
+    """Does what was asked; returns the exit code."""
     if not (commands and explaining and kinds and listing and sweep):
         print("backprop-jax needs more packages: pip install 'backprop-jax[run]'", file=sys.stderr)
         return BAD

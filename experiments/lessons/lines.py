@@ -254,7 +254,7 @@ def draw_way(axes: Axes, solved: Solved, name: str) -> None:
         gap = np.maximum(distances(path, solved.best), FLOOR)
         steps = np.arange(len(gap)) + 1
         axes.plot(steps, gap, color=COLOUR_OF[method], label=method, **style.LINE)
-    axes.set(xscale="log", yscale="log", xlabel="step, counted from 1")
+    axes.set(xscale="log", yscale="log", ylim=(FLOOR / 1e4, 10), xlabel="step, counted from 1")
     style.title(axes, f"{name}: distance from the best weights")
     style.legend(axes, loc="lower left")
 

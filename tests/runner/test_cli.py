@@ -1,6 +1,7 @@
 """The command line itself: help, version, schema, compare, and packages that are missing."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -61,6 +62,15 @@ def test_schema_describes_every_key_of_every_kind(cli):
         assert all("description" in key or "$ref" in key for key in section["properties"].values())
     names = schema["$defs"]["optimizer"]["properties"]["name"]["enum"]
     assert set(names) == set(OPTIMIZERS)
+
+
+def test_output_that_nobody_reads_is_no_fault(monkeypatch):
+    """As of `backprop-jax schema | head`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        assert cli_module.main(["schema"]) == 141
 
 
 def test_compare_agrees(cli):
