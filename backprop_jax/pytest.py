@@ -57,6 +57,8 @@ def gradcheck(request: pytest.FixtureRequest) -> Callable[..., GradsReport]:
 
     @functools.wraps(check_grads)
     def check(*args: Any, **options: Any) -> GradsReport:
+        __tracebackhide__ = True
+
         def watch(report: GradsReport) -> None:
             rows.append(row(request.node.nodeid, report))
 
@@ -126,6 +128,12 @@ def as_markdown(rows: Sequence[Row]) -> str:
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"|{'---|' * len(COLUMNS)}",
-        *(f"| {' | '.join(str(line[c]).replace('|', '/') for c in COLUMNS)} |" for line in ranked),
+        *(f"| {' | '.join(_cell(line[c]) for c in COLUMNS)} |" for line in ranked),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    """Returns a figure in three digits, and a name so that Markdown leaves it as it is."""
+    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return text.replace("|", "/").replace("<", "&lt;")

@@ -40,6 +40,7 @@ def test_a_failure_is_told_and_noted(pytester):
             "2 gradients checked, 1 not ok: see gradients.json",
         ]
     )
+    result.stdout.no_fnmatch_line("*check_grads.py*")  # Of the page of code that raises, nothing.
     right, wrong = json.loads(text)
     assert right["test"].endswith("::test_right")
     assert (right["verdict"], right["leaves"], right["elements"]) == ("ok", 1, 3)

@@ -75,6 +75,7 @@ def check_grads(
         and how sure that is. Or nothing could be measured: the text says why.
       ValueError: order, modes or engine are something else.
     """
+    __tracebackhide__ = True  # pytest then shows the line that asked, and not this page of ours.
     begun = time.perf_counter()
     args = tuple(args)
     modes = _modes(modes)
