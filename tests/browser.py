@@ -97,16 +97,25 @@ class Page:
 
     def show(self, path: Path, width: int, height: int) -> None:
         """Shows a file, and waits until it is there."""
-        target = self.call("Target.createTarget", url="about:blank")
-        target = {"targetId": target["targetId"]}
-        self.session = self.call("Target.attachToTarget", **target, flatten=True)["sessionId"]
-        for domain in ("Page", "Network", "Runtime", "Log"):
-            self.call(f"{domain}.enable")
+        self.attach(self.call("Target.createTarget", url="about:blank")["targetId"])
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", **size)
         self.call("Page.navigate", url=path.resolve().as_uri())
         while not self.loaded:
             self.note(self.next())
+
+    def attach(self, target: str) -> None:
+        """Has what follows be said to a window, or to a frame, and notes what happens there."""
+        given = {"targetId": target, "flatten": True}
+        self.session = self.call("Target.attachToTarget", **given)["sessionId"]
+        for domain in ("Page", "Network", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
+
+    def enter(self) -> None:
+        """Goes into the first frame of the page; a sandboxed one is a process of its own."""
+        self.session = ""
+        every = self.call("Target.getTargets")["targetInfos"]
+        self.attach(next(one["targetId"] for one in every if one["type"] == "iframe"))
 
     def ask(self, script: str) -> Any:
         """Returns what a script comes to."""

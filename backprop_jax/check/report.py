@@ -59,7 +59,9 @@ class Report:
 
     def to_markdown(self) -> str:
         """Returns the table in Markdown, and below it what it does not tell."""
-        lines = [*table.markdown(self.cells()), ""]
+        head, *rows = self.cells()
+        named = [[table.code(row[0].lstrip("> ")), *row[1:]] for row in rows]
+        lines = [*table.markdown([head, *named]), ""]
         return "\n".join([*lines, *(f"- {line}" for line in self.words())]) + "\n"
 
     def __str__(self) -> str:

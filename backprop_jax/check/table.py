@@ -58,6 +58,11 @@ def markdown(cells: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
+def code(name: str) -> str:
+    """Returns a name as Markdown that is taken as it is; "" stays that."""
+    return f"`{name}`" if name else ""
+
+
 def worst_line(leaf: LeafReport, sources: Sequence[str]) -> Iterator[str]:
     """Yields what each source says at the worst element of the worst leaf."""
     if leaf.values:

@@ -16,7 +16,7 @@ from backprop_jax.runner.compose import BASE, read
 from backprop_jax.runner.document import given
 from backprop_jax.runner.first import first_step
 from backprop_jax.runner.kinds import KINDS, Kind, kind_of
-from backprop_jax.runner.plan import default_of, explained, folders_around, make_plan
+from backprop_jax.runner.plan import Plan, default_of, explained, make_plan
 from backprop_jax.runner.run import COMPLETED, WRONG
 
 REFERENCE_PATTERN = r"\$\{.*\}"
@@ -71,28 +71,28 @@ def compare(target: str, overrides: Sequence[str], asked: Asked) -> int:
     """
     if ":" in target and not Path(target).is_file():
         document = given([*overrides, f"function={target}", *asked.overrides])
-        found = comparing.run(document, [Path()])
+        plan: Any = comparing.plan_of(document, [Path()])
+        found, title = comparing.run(plan), plan.title
     elif "function" in (document := read(Path(target), overrides, default_of)).values:
-        document = read(Path(target), [*overrides, *asked.overrides])
-        folders = folders_around(Path(target), document, ("function",))
-        found = comparing.run(document, folders)
+        plan = comparing.make_comparison_plan(Path(target), [*overrides, *asked.overrides])
+        found, title = comparing.run(plan), plan.title
     else:
-        report = _of_experiment(Path(target), overrides, asked)
+        precision = [f"precision={asked.dtype}"] if asked.dtype else []
+        plan, title = make_plan(Path(target), [*overrides, *precision]), f"Gradient of {target}"
+        report = _of_experiment(plan, Path(target), asked)
         print(report)
-        found = comparing.Compared(report, f"gradient of the loss of {target}, at its first step")
-    comparing.write(found, asked.json, asked.markdown, asked.html)
+        found = comparing.Compared(report, "gradient of the loss at the first step")
+    comparing.write(found, plan, title, asked.json, asked.markdown, asked.html)
     return COMPLETED if found.report.ok else WRONG
 
 
-def _of_experiment(path: Path, overrides: Sequence[str], asked: Asked) -> Report:
+def _of_experiment(plan: Plan, path: Path, asked: Asked) -> Report:
     """Returns how far our gradient of the experiment's loss is from those of the witnesses.
 
     At the parameters before the first step, on the batch of the first step.
     """
     if asked.args is not None:
         raise ConfigError(f"{path}: --args are those of a function; an experiment has its own")
-    precision = [f"precision={asked.dtype}"] if asked.dtype else []
-    plan = make_plan(path, [*overrides, *precision])
     options: dict[str, Any] = {} if asked.order is None else {"order": asked.order}
     if asked.witnesses is not None:
         options["witnesses"] = comparing.witnesses_of(asked.witnesses, _no_function)

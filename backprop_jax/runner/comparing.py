@@ -12,9 +12,9 @@ import json
 import os
 import re
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -29,18 +29,20 @@ from pydantic.dataclasses import dataclass
 from backprop_jax.check.compare import compare
 from backprop_jax.check.differences import over_steps
 from backprop_jax.check.report import Report
+from backprop_jax.check.table import code
 from backprop_jax.check.witnesses.gradients import ours
 from backprop_jax.check.witnesses.named import named
 from backprop_jax.check.witnesses.witness import Question
 from backprop_jax.errors import ConfigError, message
-from backprop_jax.runner.comparison_page import comparison_page
 from backprop_jax.runner.compose import read
 from backprop_jax.runner.document import Document
+from backprop_jax.runner.environment import environment
 from backprop_jax.runner.experiment import named_in
 from backprop_jax.runner.explain import validated
-from backprop_jax.runner.lesson import Lesson
+from backprop_jax.runner.lesson import Lesson, content
 from backprop_jax.runner.plan import folders_around
 from backprop_jax.runner.promises import Promises
+from backprop_jax.runner.report.page import lesson_page
 from backprop_jax.runner.schema import STRICT
 from backprop_jax.runner.steps import draw_steps
 
@@ -129,14 +131,14 @@ class Compared(NamedTuple):
       title: the headline.
       about: what the configuration says above the table.
       steps: the table over steps, "" if it is not asked for.
-      picture: the picture over steps, if there is one to draw.
+      pictures: the picture over steps by the name of its file, if there is one to draw.
     """
 
     report: Report
     title: str
     about: str = ""
     steps: str = ""
-    picture: Figure | None = None
+    pictures: Mapping[str, Figure] = {}
 
     @property
     def text(self) -> str:
@@ -175,19 +177,12 @@ class ComparisonPlan:
 
     def made(self) -> Lesson:
         """Returns the comparison as a page with its tables."""
-        found = compared(self.config, self.folders)
-        scalars = [leaf for leaf in found.report.leaves if leaf.opinions and not leaf.shape]
-        steps = self.config.steps
-        name = Path(steps.picture).name if found.picture and steps and steps.picture else ""
-        shown = f"![How far the slope is off, over the step]({name})" if name else ""
-        table = f"```\n{found.text.rstrip()}\n```"
-        return Lesson(
-            title=self.config.title or f"Gradient of {self.name}",
-            text="\n\n".join(filter(None, [self.config.text, shown, table])),
-            numbers={leaf.path: leaf.opinions[0].ours for leaf in scalars}
-            | {"agree": found.report.ok},
-            pictures={name: found.picture} if name and found.picture else {},
-        )
+        return lesson_of(compared(self.config, self.folders), self.title)
+
+    @property
+    def title(self) -> str:
+        """Of that page."""
+        return self.config.title or f"Gradient of {self.name}"
 
 
 def make_comparison_plan(path: Path, overrides: Sequence[str] = ()) -> ComparisonPlan:
@@ -197,26 +192,44 @@ def make_comparison_plan(path: Path, overrides: Sequence[str] = ()) -> Compariso
       ConfigError: with one line for each mistake found.
     """
     document = read(path, overrides)
-    config = validated(TypeAdapter(Comparison), document)
-    return ComparisonPlan(config, document, folders_around(path, document, ("function",)))
+    return plan_of(document, folders_around(path, document, ("function",)))
 
 
-def run(document: Document, folders: Sequence[Path]) -> Compared:
-    """Compares as a document says, prints what was found, and returns it.
-
-    Args:
-      document: the comparison.
-      folders: where its files are looked for.
+def plan_of(document: Document, folders: Sequence[Path]) -> ComparisonPlan:
+    """Returns the plan of a comparison whose files are looked for in these folders.
 
     Raises:
-      ConfigError: the document is wrong, or the function cannot be called as it says.
+      ConfigError: the document is wrong.
     """
-    config = validated(TypeAdapter(Comparison), document)
-    found = compared(config, folders)
+    return ComparisonPlan(validated(TypeAdapter(Comparison), document), document, folders)
+
+
+def run(plan: ComparisonPlan) -> Compared:
+    """Compares, prints what was found, and returns it.
+
+    Raises:
+      ConfigError: the function cannot be called as the configuration says.
+    """
+    found = compared(plan.config, plan.folders)
     print(found.text)
-    if found.picture and config.steps and config.steps.picture:
-        found.picture.savefig(config.steps.picture)
+    for picture in found.pictures.values():
+        assert plan.config.steps and plan.config.steps.picture, "or there would be none"
+        picture.savefig(plan.config.steps.picture)
     return found
+
+
+def lesson_of(found: Compared, title: str) -> Lesson:
+    """Returns what was found as a page with its tables, and the gradients that are numbers."""
+    scalars = [leaf for leaf in found.report.leaves if leaf.opinions and not leaf.shape]
+    shown = [f"![How far the slope is off, over the step]({name})" for name in found.pictures]
+    parts = [found.about.strip(), *shown, code(found.title), found.report.to_markdown().strip()]
+    steps = [f"```\n{found.steps}\n```"] if found.steps else []
+    return Lesson(
+        title=title,
+        text="\n\n".join(part for part in [*parts, *steps] if part),
+        numbers={leaf.path: leaf.opinions[0].ours for leaf in scalars} | {"agree": found.report.ok},
+        pictures=found.pictures,
+    )
 
 
 def compared(config: Comparison, folders: Sequence[Path]) -> Compared:
@@ -240,8 +253,8 @@ def compared(config: Comparison, folders: Sequence[Path]) -> Compared:
             )
             found = Compared(report, _headline(ready), config.text or "")
             if config.steps:
-                steps, picture = _steps(ready, config.steps)
-                found = found._replace(steps=steps, picture=picture)
+                steps, pictures = _steps(ready, config.steps)
+                found = found._replace(steps=steps, pictures=pictures)
     except ConfigError:
         raise
     except Exception as error:  # Whatever the user's file, function or witness raises.
@@ -251,16 +264,24 @@ def compared(config: Comparison, folders: Sequence[Path]) -> Compared:
 
 
 def write(
-    found: Compared, to_json: Path | None, to_markdown: Path | None, to_html: Path | None
+    found: Compared,
+    plan: Any,
+    title: str,
+    to_json: Path | None,
+    to_markdown: Path | None,
+    to_html: Path | None,
 ) -> None:
-    """Writes what was found to the files that are asked for."""
+    """Writes what was found to the files that are asked for; `plan` is of any kind."""
     report = found.report
     if to_json:
         to_json.write_text(json.dumps(report.to_dict(), indent=2) + "\n")
     if to_markdown:
         to_markdown.write_text(report.to_markdown())
     if to_html:
-        page = comparison_page(found.title, report, found.about, found.steps, found.picture)
+        lesson = lesson_of(found, title)
+        drawn = {name: content(picture, Path(name)) for name, picture in found.pictures.items()}
+        wrong = [] if report.ok else [report.words()[-1]]
+        page = lesson_page(plan, replace(lesson, pictures=drawn), environment(Path()), wrong=wrong)
         to_html.write_text(page, encoding="utf-8")
 
 
@@ -333,18 +354,19 @@ def _headline(prepared: Prepared) -> str:
     )
 
 
-def _steps(prepared: Prepared, lengths: StepLengths) -> tuple[str, Figure | None]:
+def _steps(prepared: Prepared, lengths: StepLengths) -> tuple[str, dict[str, Figure]]:
     """Returns the table over steps, a line a decade, and the picture, with four."""
     question = Question(prepared.fun, tuple(prepared.args), argnums=prepared.argnums)
     gradient = ours(question).leaves
     ends = np.log10(lengths.longest), np.log10(lengths.shortest)
     decades = round(abs(ends[0] - ends[1]))
-    picture = None
+    pictures = {}
     if lengths.picture:
         fine = over_steps(question, gradient, np.logspace(*ends, 4 * decades + 1).tolist())
         picture = draw_steps(fine, f"{prepared.config.function}, slope {fine.exact:g}")
+        pictures[Path(lengths.picture).name] = picture
     coarse = over_steps(question, gradient, np.logspace(*ends, decades + 1).tolist())
-    return f"slope by one step of length h, exact {coarse.exact:.15g}\n{coarse}", picture
+    return f"slope by one step of length h, exact {coarse.exact:.15g}\n{coarse}", pictures
 
 
 def told(function: str, error: Exception, what: str, to_go_on: str) -> str:

@@ -16,7 +16,7 @@ from backprop_jax.runner.document import dump
 from backprop_jax.runner.keeper import first_facts
 from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.rows import fetched
-from backprop_jax.runner.run import closing, gone_on, headline
+from backprop_jax.runner.run import closing, gone_on, headline, report
 from backprop_jax.runner.snapshots import fingerprint
 from backprop_jax.runner.state import State
 from backprop_jax.runner.task import Task, make_task
@@ -147,12 +147,19 @@ def member_of(
     return Member(plan, task, part, folder, begun, facts)
 
 
-def close(one: Member, said: str) -> None:
-    """Writes down how a run ended."""
+def close(one: Member, many: int, said: str) -> None:
+    """Writes down how a run ended.
+
+    Args:
+      one: the run.
+      many: how many there were in its program.
+      said: name of the file for what a run by itself would print.
+    """
     summary = run_folder.summarize(one.records, one.status, one.why)
     summary |= {"warnings": [], "resumed": one.facts["resumed"]}
     with suppress(*([CannotWrite] if one.status == "failed" else [])):
         run_folder.write_json(one.folder / run_folder.SUMMARY, summary)
+        report(one.plan, one.task, one.folder, summary, one.records, summary["seconds"] / many)
         say(one.folder / said, closing(summary, one.plan, one.folder) + "\n")
 
 

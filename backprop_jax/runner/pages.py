@@ -1,19 +1,35 @@
 """The first lines of a configuration, and the page that a run writes."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from backprop_jax.errors import ConfigError
 from backprop_jax.runner.document import hint
 from backprop_jax.runner.lesson import Lesson
-from backprop_jax.runner.promises import Promises, inline
+from backprop_jax.runner.promises import Promises, inline, kept
 
 HEAD = re.compile(r"# (\w+): +(\S.*)")
 SHOWN = re.compile(r"!\[[^\]]*\]\(([^)]+)\)")
 
 QUESTION, TIME, RESULT = "Question", "Time", "Result"
+
+
+class Row(NamedTuple):
+    """A number on a page.
+
+    Attributes:
+      name: of the number.
+      value: in a few characters.
+      promised: what was promised of it, "" for nothing.
+      kept: whether it is so; None if nothing was promised.
+    """
+
+    name: str
+    value: str
+    promised: str
+    kept: bool | None
 
 
 def head(path: Path) -> dict[str, str]:
@@ -55,6 +71,16 @@ def page(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def rows_of(numbers: Mapping[str, Any], expected: Promises) -> Iterator[Row]:
+    """Yields the numbers of a lesson as they stand on its page."""
+    for name, value in numbers.items():
+        if name in expected:
+            said = expected[name]
+            yield Row(name, inline(value), inline(said), kept(said, value))
+        else:
+            yield Row(name, inline(value), "", None)
+
+
 def check_pictures(lesson: Lesson, name: str) -> None:
     """Raises unless the page shows each picture, and no other ones.
 
@@ -76,9 +102,7 @@ def without(text: str, picture: str, why: str) -> str:
 def _table(numbers: Mapping[str, Any], expected: Promises) -> str:
     """Returns the numbers as a table, with what was promised if anything was."""
     rows = [["number", "value", "promised"], ["---", "---", "---"]]
-    for name, value in numbers.items():
-        promised = inline(expected[name]) if name in expected else ""
-        rows.append([f"`{name}`", inline(value), promised])
+    rows += [[f"`{row.name}`", row.value, row.promised] for row in rows_of(numbers, expected)]
     width = 3 if expected else 2
     return "\n".join(f"| {' | '.join(row[:width])} |" for row in rows)
 

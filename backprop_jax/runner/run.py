@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -184,8 +185,7 @@ def _train(
             draw(records, title, folder / run_folder.CURVES)
             if flow:
                 draw_flow(flow, title, folder / run_folder.FLOW)
-            page = _report(plan, task, folder, summary, records)
-            run_folder.write(folder / run_folder.REPORT, page)
+            report(plan, task, folder, summary, records, summary["seconds"])
             trackers.finish(status)
     return summary
 
@@ -199,19 +199,33 @@ def warned(flow: Flow, records: Sequence[Record]) -> list[dict[str, Any]]:
     return found + [{"kind": kind, "text": text} for kind, text in said]
 
 
-def _report(
-    plan: Plan, task: Task, folder: Path, summary: dict[str, Any], records: Sequence[Record]
-) -> str:
-    """Returns the page of a run."""
+def report(
+    plan: Plan,
+    task: Task,
+    folder: Path,
+    summary: dict[str, Any],
+    records: Sequence[Record],
+    seconds: float,
+) -> None:
+    """Writes the page of a run that has ended.
+
+    Args:
+      plan: what was run.
+      task: with what.
+      folder: of the run.
+      summary: how it ended.
+      records: the lines of its metrics.jsonl.
+      seconds: that it took by itself, to which those for a picture of its first step would come.
+    """
     path, nonfinite = Path(plan.document.name), folder / run_folder.NONFINITE
     graph = why = ""
     if summary["status"] == "completed":
-        graph, why = step_drawn(plan, task, summary["seconds"])
-    return run_page(
+        graph, why = step_drawn(plan, task, seconds)
+    page = run_page(
         plan,
         summary,
         records,
-        environment(path.resolve().parent),
+        json.loads((folder / run_folder.ENVIRONMENT).read_text(encoding="utf-8")),
         title=path.stem,
         question=question_of(path),
         chosen=f"{plan.experiment.name}: {_chosen(plan)}",
@@ -219,6 +233,7 @@ def _report(
         graph=graph,
         undrawn=why,
     )
+    run_folder.write(folder / run_folder.REPORT, page)
 
 
 def _explain(folder: Path, report: Report) -> None:

@@ -15,6 +15,7 @@ from backprop_jax.runner.environment import environment
 from backprop_jax.runner.lesson import Lesson, content
 from backprop_jax.runner.pages import QUESTION, check_pictures, head, page, without
 from backprop_jax.runner.promises import Promises, broken, inline
+from backprop_jax.runner.report.page import lesson_page
 from backprop_jax.runner.run import CODES, INTERRUPTED, WRONG
 
 PAGE = "page.md"
@@ -82,8 +83,8 @@ def show(plan: Planned, path: Path, overrides: Sequence[str], out: Path | None) 
         run_folder.write(folder / run_folder.CONFIG, dump(plan.settings))
         ran_on = environment(path.resolve().parent)
         run_folder.write_json(folder / run_folder.ENVIRONMENT, ran_on)
-        text, missing = _draw(lesson, folder)
-        drawn = Lesson(title=lesson.title, text=text, numbers=numbers)
+        text, pictures, missing = _draw(lesson, folder)
+        drawn = Lesson(title=lesson.title, text=text, numbers=numbers, pictures=pictures)
         command = shlex.join(["backprop-jax", "run", str(path), *overrides])
         question = head(path).get(QUESTION, "")
         said = page(drawn, numbers, plan.expected, question, command)
@@ -94,31 +95,37 @@ def show(plan: Planned, path: Path, overrides: Sequence[str], out: Path | None) 
             "title": lesson.title,
             "numbers": numbers,
             "promised": len(plan.expected),
-            "pictures": [name for name in lesson.pictures if name not in missing],
+            "pictures": list(pictures),
             "missing": missing,
             "seconds": time.perf_counter() - began,
         }
         run_folder.write_json(folder / run_folder.SUMMARY, summary)
+        report = lesson_page(plan, drawn, ran_on, question=question, command=command, wrong=wrong)
+        run_folder.write(folder / run_folder.REPORT, report)
     print(_closing(summary, wrong, plan, folder))
     return CODES.get(summary["status"], WRONG)
 
 
-def _draw(lesson: Lesson, folder: Path) -> tuple[str, dict[str, str]]:
-    """Writes the pictures; returns the text, and why those are missing that could not be drawn."""
-    text, missing = lesson.text, {}
+def _draw(lesson: Lesson, folder: Path) -> tuple[str, dict[str, bytes], dict[str, str]]:
+    """Writes the pictures.
+
+    Returns:
+      The text, what the files hold, and why those are missing that could not be drawn.
+    """
+    text, pictures, missing = lesson.text, {}, {}
     for name, picture in lesson.pictures.items():
         path = folder / name
         if path.parent != folder:
             raise ConfigError(f"{name!r}: a picture's name is that of a file, without folders")
         try:
-            drawn = content(picture, path)
+            pictures[name] = content(picture, path)
         except ImportError as error:
             missing[name] = str(error).splitlines()[0]
             text = without(text, name, missing[name])
             continue
         with run_folder.whole(path) as file:
-            file.write(drawn)
-    return text, missing
+            file.write(pictures[name])
+    return text, pictures, missing
 
 
 def _plain(value: Any) -> Any:
@@ -141,4 +148,4 @@ def _closing(summary: Mapping[str, Any], wrong: Sequence[str], plan: Planned, fo
     if plan.expected and not wrong:
         lines.append(f"  promises:   {len(plan.expected)} of {len(plan.expected)} kept")
     lines += [f"  missing:    {name}: {why}" for name, why in summary["missing"].items()]
-    return "\n".join([*lines, f"  results:    {folder / PAGE}"])
+    return "\n".join([*lines, f"  results:    {folder / run_folder.REPORT}"])

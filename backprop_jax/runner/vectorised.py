@@ -225,7 +225,7 @@ def _together(
         for one in members:
             if one.status == RUNNING:
                 one.status, one.why = status, "" if status == COMPLETED else why
-            close(one, said)
+            close(one, len(members), said)
     return status
 
 

@@ -265,7 +265,7 @@ def test_the_table_in_json_and_markdown():
     head, line, *rows = report.to_markdown().splitlines()
     assert head.startswith("| leaf | type | witness | at | backprop_jax | says | difference |")
     assert line.count("---") == head.count("|") - 1
-    assert rows[0].startswith("| x | float32[4] | jax.grad | ")
+    assert rows[0].startswith("| `x` | float32[4] | jax.grad | ")
     assert compare(twice, jnp.asarray(X)).to_markdown().startswith("| leaf | type | relative |")
 
 

@@ -55,7 +55,7 @@ def test_a_lesson_is_written_into_a_folder(cli, folder, square):
     assert (result.code, result.err) == (0, "")
     assert result.out.splitlines()[2:] == [
         "  promises:   4 of 4 kept",
-        "  results:    out/page.md",
+        "  results:    out/report.html",
     ]
     assert (folder / "out/a.svg").read_text() == "<svg/>"
     page = (folder / "out/page.md").read_text()

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import jax
 import jax.numpy as jnp
@@ -84,14 +85,19 @@ def test_it_tells_where_a_run_stopped_and_went_on(page, cli, folder):
     )
 
 
-def test_it_is_whole_and_harmless_in_a_browser(page, folder):
-    """Names that are mark-up: of the experiment's file, its figures, its parameters."""
+@pytest.fixture
+def nasty(folder):
+    """Has names that are mark-up: of the experiment's file, its figures, its parameters."""
     source = (folder / "line.py").read_text()
     for name in ("slope", "height"):
         source = source.replace(f'"{name}"', json.dumps(f"{name}{NASTY}"))
     (folder / "line.py").write_text(source)
     recipe = (folder / "line.yaml").read_text()
     (folder / "line.yaml").write_text(f"# Question: {NASTY}\n{recipe}")
+
+
+@pytest.mark.usefixtures("nasty")
+def test_it_is_whole_and_harmless_in_a_browser(page):
     path = page("gradient={check_every: 10, flow_every: 5, graph: true}")
     text = path.read_text()
     assert text.count("<script") == 2 and "<img" not in text  # the picture's: its data, and ours
@@ -100,6 +106,73 @@ def test_it_is_whole_and_harmless_in_a_browser(page, folder):
     assert "<title>line</title>" in seen.content
     assert 'class="bp ready"' in seen.content and 'class="node step result"' in seen.content
     assert "Where it ran" in seen.content
+
+
+@pytest.mark.usefixtures("nasty")
+def test_a_run_of_many_has_its_page(cli, folder):
+    words = ("seed=0..1", "training.steps=2", "--vectorised", "--out", "out")
+    assert cli("sweep", "line.yaml", *words).code == 0
+    links = re.findall(r'<a href="([^"]*)"', (folder / "out/report.html").read_text())
+    assert [unquote(link) for link in links] == [f"00{n}-seed={n}/report.html" for n in range(2)]
+    path = folder / "out" / unquote(links[1])
+    text = path.read_text()
+    assert sections(text) == ["Result", "Learning curves", "Configuration", "Where it ran"]
+    assert re.search(r'>seed</td><td class="code wide">1</td>', text)
+    seen = browser.opened(path, width=400)
+    assert (seen.requests, seen.errors) == ([], [])
+    assert "<title>line</title>" in seen.content
+
+
+LESSON = """
+import backprop_jax as bp
+from backprop_jax.runner.lesson import Lesson
+
+
+def lesson() -> Lesson:
+    dot = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 9 9'><circle r='9'/></svg>"
+    pictures = {"dot.svg": dot, "graph.html": bp.explain(lambda x: x * x, 3.0), "said.txt": NASTY}
+    shown = "\\n\\n".join(f"![{NASTY}]({name})" for name in pictures)
+    text = f"{NASTY} is *nasty*.\\n\\n{shown}\\n\\n| a | b |\\n|---|---|\\n| {NASTY} | 2 |"
+    return Lesson(title=NASTY, text=text, numbers={NASTY: 1.0, "two": 2.0}, pictures=pictures)
+"""
+
+
+def test_a_lesson_has_its_page(cli, folder):
+    (folder / "lesson.py").write_text(f"NASTY = {NASTY!r}\n{LESSON}")
+    (folder / "lesson.yaml").write_text("lesson: lesson.py\nexpected: {two: 3}\n")
+    assert cli("run", "lesson.yaml", "--out", "out").code == 1
+    path = folder / "out/report.html"
+    text = path.read_text()
+    assert sections(text) == ["In numbers", "Configuration", "Where it ran"]
+    assert "<li>two is 2, promised 3</li>" in text and '<span class="status failed">broken' in text
+    assert text.count("<script") == 0 and text.count("<img ") == 1
+    with browser.browser(path, width=400) as page:
+        assert page.ask("document.querySelector('.text img').naturalWidth") > 0
+        assert page.ask("document.querySelector('.text em').textContent") == "nasty"
+        assert page.ask("document.querySelector('.text pre').textContent") == NASTY
+        assert page.ask("document.querySelector('.text td').textContent") == NASTY
+        assert page.ask("document.title") == NASTY
+        page.enter()
+        assert page.ask("document.querySelectorAll('.bp.ready .node').length") >= 3
+        assert [url for url in page.requests if not url.startswith(browser.INSIDE)] == []
+        assert page.errors == []
+
+
+def test_a_comparison_has_its_page(cli, folder):
+    """The same from a file as from the shell."""
+    (folder / "cube.py").write_text("def f(x):\n    return sum(y**3 for y in x.values())\n")
+    text = json.dumps({"function": "cube.py:f", "args": [{NASTY: 2.0}], "witnesses": ["jax"]})
+    (folder / "cube.yaml").write_text(text)
+    assert cli("run", "cube.yaml", "--out", "out").code == 0
+    assert cli("compare", "cube.yaml", "--html", "shell.html").code == 0
+    pages = [(folder / name).read_text() for name in ("out/report.html", "shell.html")]
+    for text in pages:
+        assert sections(text) == ["In numbers", "Configuration", "Where it ran"]
+        assert "<td>jax.grad</td>" in text and "cube.yaml:1:" in text
+        assert text.count("<script") == text.count("<img") == 0
+    seen = browser.opened(folder / "out/report.html", width=400)
+    assert (seen.requests, seen.errors) == ([], [])
+    assert "<title>Gradient of cube.py:f</title>" in seen.content
 
 
 def test_the_browser_tells_of_requests_and_errors(folder):

@@ -1,4 +1,4 @@
-"""The page of a run, and of a sweep: what stands on it, and the templates it is made with."""
+"""The pages of runs, lessons and sweeps: what stands on them, and what they are made with."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,9 +14,11 @@ from backprop_jax.graph.page import script_hash
 from backprop_jax.runner.curves import draw_panel, panels_of
 from backprop_jax.runner.flow import pictures as flow_pictures
 from backprop_jax.runner.flow.history import HEAD, Flow
-from backprop_jax.runner.pages import QUESTION
+from backprop_jax.runner.lesson import Lesson
+from backprop_jax.runner.pages import QUESTION, rows_of
 from backprop_jax.runner.pages import head as page_head
 from backprop_jax.runner.plan import origins
+from backprop_jax.runner.report.markdown import HTML, kind_of, rendered
 from backprop_jax.runner.report.pictures import svg
 from backprop_jax.runner.training import Record
 
@@ -84,8 +86,44 @@ def run_page(
         nonfinite=nonfinite,
         graph=Markup(graph),
         undrawn=undrawn,
-        config=[(".".join(map(str, keys)), x, said) for keys, x, said in origins(plan) if said],
-        environment=list(_lines(environment)),
+        **_asked(plan, environment),
+    )
+
+
+def lesson_page(
+    plan: Any,
+    lesson: Lesson,
+    environment: Mapping[str, Any],
+    *,
+    question: str = "",
+    command: str = "",
+    wrong: Sequence[str] = (),
+) -> str:
+    """Returns the page of a lesson, or of a comparison, as HTML that needs nothing else.
+
+    Args:
+      plan: what was shown, of any kind; if it has none, nothing is `expected` of the numbers.
+      lesson: what was found: its numbers as plain values, its pictures as what the files hold.
+      environment: where it ran, as in environment.json.
+      question: that it answers; "" for none.
+      command: what wrote it.
+      wrong: what was wrong, a line each.
+    """
+    pictures: Any = lesson.pictures
+    framed = any(kind_of(name) == HTML for name in pictures)
+    expected = getattr(plan, "expected", {})
+    return TEMPLATES.get_template("lesson.html").render(
+        # The pages that bp.explain writes have a script, which is the one that may run in a frame.
+        policy=f"{POLICY}; script-src {script_hash()}" if framed else POLICY,
+        title=lesson.title,
+        question=question[:1].upper() + question[1:],
+        status="failed" if wrong else "completed",
+        wrong=wrong,
+        text=rendered(lesson.text, pictures),
+        numbers=list(rows_of(lesson.numbers, expected)),
+        promised=bool(expected),
+        command=command,
+        **_asked(plan, environment),
     )
 
 
@@ -125,6 +163,12 @@ def picture(draw: Callable[[Axes], None], label: str, size: tuple[float, float] 
     figure = Figure(figsize=size, dpi=144, layout="constrained")
     draw(figure.subplots())
     return svg(figure, label)
+
+
+def _asked(plan: Any, environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a page says of how it was asked for, and of where it ran."""
+    asked = [(".".join(map(str, keys)), x, said) for keys, x, said in origins(plan) if said]
+    return {"config": asked, "environment": list(_lines(environment))}
 
 
 def _ended(summary: Mapping[str, Any]) -> str:
