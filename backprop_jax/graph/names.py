@@ -3,9 +3,13 @@
 import ast
 import functools
 import linecache
+import sys
 from collections.abc import Sequence
 
 from backprop_jax.graph.recording import Step
+
+Place = tuple[int, int]
+"""A line and a column of a file, as `ast` counts."""
 
 
 def assigned(steps: Sequence[Step]) -> dict[int, str]:
@@ -25,20 +29,21 @@ def assigned(steps: Sequence[Step]) -> dict[int, str]:
 def statement(step: Step) -> tuple | None:
     """Returns what tells the statement of a step from others, the name it assigns last."""
     file, line = step.line
-    target = target_at(file, line, step.source_function.endswith("<lambda>"))
+    text = linecache.getline(file, line)
+    # What has no column, or none to tell, is taken for the first statement of its line.
+    place = line, step.column or len(text) - len(text.lstrip())
+    target = target_at(file, place, step.source_function.endswith("<lambda>"))
     return None if target is None else (file, target[0], step.scopes, target[1])
 
 
-def target_at(file: str, line: int, in_lambda: bool) -> tuple[int, str] | None:
-    """Returns where the statement on a line begins and the one name it assigns, if it does."""
+def target_at(file: str, place: Place, in_lambda: bool) -> tuple[Place, str] | None:
+    """Returns where the statement at a place begins and the one name it assigns, if it does."""
     inside = [
-        s
-        for s in statements("".join(linecache.getlines(file)))
-        if s.lineno <= line <= (s.end_lineno or s.lineno)
+        s for s in statements("".join(linecache.getlines(file))) if start(s) <= place < end(s)
     ]
     if not inside:
         return None
-    innermost = max(inside, key=lambda s: (s.lineno, -(s.end_lineno or s.lineno)))
+    innermost = max(inside, key=start)
     if isinstance(innermost, ast.Assign) and len(innermost.targets) == 1:
         target = innermost.targets[0]
     elif isinstance(innermost, ast.AugAssign | ast.AnnAssign):
@@ -49,7 +54,17 @@ def target_at(file: str, line: int, in_lambda: bool) -> tuple[int, str] | None:
         return None
     if in_lambda and not isinstance(innermost.value, ast.Lambda):
         return None  # What is assigned is not what the lambda returns.
-    return innermost.lineno, target.id
+    return start(innermost), target.id
+
+
+def start(statement: ast.stmt) -> Place:
+    """Returns where a statement begins."""
+    return statement.lineno, statement.col_offset
+
+
+def end(statement: ast.stmt) -> Place:
+    """Returns where a statement has ended."""
+    return statement.end_lineno or statement.lineno, statement.end_col_offset or sys.maxsize
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,7 +1,7 @@
 """A run as a picture: losses, metrics, and the distance between the engines, over the steps."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -65,7 +65,7 @@ def _by_figure(records: Sequence[Record], kind: str) -> dict[str, Line]:
     return {name: line for name, line in lines.items() if line[0]}
 
 
-def draw_panel(axes: Axes, name: str, lines: dict[str, Line]) -> None:
+def draw_panel(axes: Axes, name: str, lines: Mapping[str, Line]) -> None:
     """Draws lines over steps; logarithmic if they span a decade, or are all tiny."""
     for colour, (label, (steps, values)) in zip(COLOURS, lines.items(), strict=False):
         marker = "o" if len(steps) <= 30 else ""
@@ -74,6 +74,8 @@ def draw_panel(axes: Axes, name: str, lines: dict[str, Line]) -> None:
     if min(every) > 0 and (max(every) > 10 * min(every) or max(every) < TINY):
         axes.set_yscale("log")
         axes.set_ylim(min(min(every) / 1.5, max(every) / 20), 1.5 * max(every))
+    if not any(every):
+        axes.set_yticks([0.0])
     axes.set_title(name, loc="left", fontsize=10, color=INK)
     axes.set_xlabel("step", color=INK)
     axes.set_xlim(left=0)

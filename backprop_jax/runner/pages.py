@@ -62,7 +62,7 @@ def page(
     """
     parts = [
         f"# {lesson.title}",
-        f"*{question[:1].upper()}{question[1:]}*" if question else "",
+        f"*{question}*" if question else "",
         lesson.text.strip(),
     ]
     if numbers:

@@ -13,9 +13,9 @@ from backprop_jax.runner import folder as run_folder
 from backprop_jax.runner.document import Document, dump
 from backprop_jax.runner.environment import environment
 from backprop_jax.runner.lesson import Lesson, content
-from backprop_jax.runner.pages import QUESTION, check_pictures, head, page, without
+from backprop_jax.runner.pages import check_pictures, page, without
 from backprop_jax.runner.promises import Promises, broken, inline
-from backprop_jax.runner.report.page import lesson_page
+from backprop_jax.runner.report.page import lesson_page, question_of
 from backprop_jax.runner.run import CODES, INTERRUPTED, WRONG
 
 PAGE = "page.md"
@@ -86,7 +86,7 @@ def show(plan: Planned, path: Path, overrides: Sequence[str], out: Path | None) 
         text, pictures, missing = _draw(lesson, folder)
         drawn = Lesson(title=lesson.title, text=text, numbers=numbers, pictures=pictures)
         command = shlex.join(["backprop-jax", "run", str(path), *overrides])
-        question = head(path).get(QUESTION, "")
+        question = question_of(path)
         said = page(drawn, numbers, plan.expected, question, command)
         run_folder.write(folder / PAGE, said)
         summary = {

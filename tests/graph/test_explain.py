@@ -1,6 +1,7 @@
 """`explain`: the textbook's numbers on the object, in the text and in the picture."""
 
 import re
+import runpy
 import sys
 import types
 from typing import Any
@@ -55,6 +56,12 @@ def test_values_and_gradients_by_name():
     assert [v.name for v in found.operands] == ["a", "b", "c", "f"]
     with pytest.raises(KeyError, match="there are a, b, c, f, e, d, L"):
         found["g"]
+
+
+def test_statements_that_share_a_line(tmp_path):
+    (tmp_path / "y.py").write_text("def y(x):\n    h = 2.0 * x; k = 3.0 * x\n    return h * k\n")
+    found = bp.explain(runpy.run_path(str(tmp_path / "y.py"))["y"], 1.0)
+    assert (float(found["h"].value), float(found["k"].value)) == (2.0, 3.0)
 
 
 def test_factors_on_the_edges():

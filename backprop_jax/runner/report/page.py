@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from backprop_jax.graph.page import script_hash
-from backprop_jax.runner.curves import draw_panel, panels_of
+from backprop_jax.runner.curves import Line, draw_panel, panels_of
 from backprop_jax.runner.flow import pictures as flow_pictures
 from backprop_jax.runner.flow.history import HEAD, Flow
 from backprop_jax.runner.lesson import Lesson
@@ -27,6 +27,9 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 PANEL = (4.6, 3.4)
 """Width and height of a curve, in inches."""
+
+MARGINS = {"left": 0.16, "right": 0.98, "bottom": 0.14, "top": 0.92}
+"""Around a curve. To find them by what stands there takes as long as to draw it."""
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -116,7 +119,7 @@ def lesson_page(
         # The pages that bp.explain writes have a script, which is the one that may run in a frame.
         policy=f"{POLICY}; script-src {script_hash()}" if framed else POLICY,
         title=lesson.title,
-        question=question[:1].upper() + question[1:],
+        question=question,
         status="failed" if wrong else "completed",
         wrong=wrong,
         text=rendered(lesson.text, pictures),
@@ -155,14 +158,21 @@ def sweep_page(
 
 def question_of(path: Path) -> str:
     """Returns the question in the first lines of a configuration; "" if there is none."""
-    return page_head(path).get(QUESTION, "") if path.is_file() else ""
+    asked = page_head(path).get(QUESTION, "") if path.is_file() else ""
+    return asked[:1].upper() + asked[1:]
 
 
-def picture(draw: Callable[[Axes], None], label: str, size: tuple[float, float] = PANEL) -> str:
-    """Returns what a function draws onto axes, as a part of a page."""
-    figure = Figure(figsize=size, dpi=144, layout="constrained")
+def picture(draw: Callable[[Axes], None], label: str, figure: Figure) -> str:
+    """Returns what a function draws onto the axes of an empty figure, as a part of a page."""
     draw(figure.subplots())
     return svg(figure, label)
+
+
+def curve(name: str, lines: Mapping[str, Line]) -> str:
+    """Returns lines over steps, as a part of a page."""
+    figure = Figure(figsize=PANEL)
+    figure.subplots_adjust(**MARGINS)
+    return picture(lambda axes: draw_panel(axes, name, lines), f"{name}, by step", figure)
 
 
 def _asked(plan: Any, environment: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,10 +219,7 @@ def _results(records: Sequence[Record]) -> Iterator[tuple[str, ...]]:
 
 def _curves(records: Sequence[Record]) -> list[str]:
     """Returns the learning curves."""
-    return [
-        picture(lambda axes, x=(name, lines): draw_panel(axes, *x), f"{name}, by step")
-        for name, lines in panels_of(records).items()
-    ]
+    return [curve(name, lines) for name, lines in panels_of(records).items()]
 
 
 def _flow(flow: Flow) -> dict[str, Any]:
@@ -220,7 +227,11 @@ def _flow(flow: Flow) -> dict[str, Any]:
     size = flow_pictures.panel_size(flow)
     return {
         "pictures": [
-            picture(lambda axes, draw=draw: draw(axes, flow), name, size)
+            picture(
+                lambda axes, draw=draw: draw(axes, flow),
+                name,
+                Figure(figsize=size, layout="constrained"),
+            )
             for name, draw in flow_pictures.panels_of(flow).items()
         ],
         "step": flow.steps[-1],
