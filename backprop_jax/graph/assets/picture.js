@@ -184,7 +184,9 @@
       this.drawn = edges.map((edge, i) => this.edge(edge, edge.again
         ? this.arc(graph.node(edge.start), graph.node(edge.end), i)
         : graph.edge(edge.start, edge.end, String(i))));
-      for (const {edge, group, place} of this.drawn) this.label(edge, group, place);
+      this.plates = [];
+      const last = [...this.drawn].sort((a, b) => Number(a.edge.again) - Number(b.edge.again));
+      for (const {edge, group, place} of last) this.label(edge, group, place);
       for (const node of nodes) if (!this.open.has(node.name)) this.box(node, graph.node(node.name));
       this.root.dataset.boxes = nodes.length - frames.length;
       this.find();
@@ -243,10 +245,19 @@
       return {edge, group, place};
     }
 
-    label(edge, group, {x, y}) {
+    label(edge, group, {x, y, points}) {
       if (!edge.label) return;
       const lines = edge.label.split("\n"), w = Math.max(...lines.map((line) => width(line))) + 4;
       const h = 13 * lines.length;
+      if (edge.again) {
+        // It slides along its arc to where no other one stands.
+        const room = Math.abs(points[0].y - points[points.length - 1].y) / 2 - h;
+        const free = (at) => this.plates.every((one) =>
+          Math.abs(one.x - x) > (one.w + w) / 2 || Math.abs(one.y - at) > (one.h + h) / 2);
+        const ways = [0, 16, -16, 32, -32, 48, -48].filter((by) => Math.abs(by) <= room);
+        y += ways.find((by) => free(y + by)) || 0;
+      }
+      this.plates.push({x, y, w, h});
       make(group, "rect", {class: "plate", x: x - w / 2, y: y - h / 2, width: w, height: h, rx: 4});
       lines.forEach((line, i) => make(group, "text", {x, "text-anchor": "middle",
         y: y + 4 + (i - (lines.length - 1) / 2) * 13}, line));
