@@ -3,6 +3,7 @@
 import ast
 import functools
 import linecache
+import re
 import sys
 from collections.abc import Sequence
 
@@ -29,9 +30,9 @@ def assigned(steps: Sequence[Step]) -> dict[int, str]:
 def statement(step: Step) -> tuple | None:
     """Returns what tells the statement of a step from others, the name it assigns last."""
     file, line = step.line
-    text = linecache.getline(file, line)
-    # What has no column, or none to tell, is taken for the first statement of its line.
-    place = line, step.column or len(text) - len(text.lstrip())
+    text, column = linecache.getline(file, line), re.match(r".*?:\d+:(\d+)\b", step.written_at)
+    # What tells no column is taken for the first statement of its line.
+    place = line, int(column[1]) if column else len(text) - len(text.lstrip())
     target = target_at(file, place, step.source_function.endswith("<lambda>"))
     return None if target is None else (file, target[0], step.scopes, target[1])
 

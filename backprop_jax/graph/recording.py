@@ -94,12 +94,6 @@ class Step:
         return (found[1], int(found[2])) if found else ("", 0)
 
     @property
-    def column(self) -> int:
-        """Where on that line the step is written, as `ast` counts; 0 if unknown."""
-        found = re.match(r".*?:\d+:(\d+)\b", self.written_at)
-        return int(found[1]) if found else 0
-
-    @property
     def source_function(self) -> str:
         """The name of the function the line is in."""
         found = re.search(r"\(([^()]*)\)$", self.written_at)

@@ -4,6 +4,8 @@ import json
 import math
 import os
 import pty
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 
 import jax
@@ -135,14 +137,25 @@ def test_lines_without_a_terminal(cli):
     assert all(line.startswith(start) for line, start in zip(out[1:], starts, strict=True))
 
 
+def all_of(terminal):
+    """Returns what is written to a terminal until it is closed; meanwhile it is never full."""
+    parts = []
+    with suppress(OSError):  # That is how a terminal says so.
+        while part := os.read(terminal, 4096):
+            parts.append(part)
+    return b"".join(parts).decode()
+
+
 def test_a_bar_in_a_terminal(cli, monkeypatch):
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     ours, theirs = pty.openpty()
-    with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patched:
-        patched.setattr("sys.stdout", terminal)
-        assert cli("run", "line.yaml", "--out", "out").code == 0
-    shown = os.read(ours, 100_000).decode()
+    with ThreadPoolExecutor(1) as reader:
+        read = reader.submit(all_of, ours)
+        with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patched:
+            patched.setattr("sys.stdout", terminal)
+            assert cli("run", "line.yaml", "--out", "out").code == 0
+        shown = read.result()
     os.close(ours)
     assert "━" in shown
     assert "20/20" in shown
