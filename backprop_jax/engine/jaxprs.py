@@ -108,10 +108,8 @@ def run_equation(trace: Any, equation: Any, environment: dict) -> None:
     primitive = equation.primitive
     operands = [read(atom, environment) for atom in equation.invars]
     results = run_on(trace, primitive, operands, primitive.get_bind_params(equation.params))
-    if primitive.multiple_results:
-        environment.update(zip(equation.outvars, results, strict=True))
-    else:
-        environment[equation.outvars[0]] = results
+    results = results if primitive.multiple_results else [results]
+    environment.update(zip(equation.outvars, results, strict=True))
 
 
 def evaluate_in_place(closed: Any, operands: Sequence) -> list:
@@ -125,9 +123,8 @@ def evaluate_in_place(closed: Any, operands: Sequence) -> list:
 
 def bound(closed: Any, operands: Sequence) -> dict:
     """Returns the values a closed jaxpr starts from, by variable."""
-    environment = dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
-    environment.update(zip(closed.jaxpr.invars, operands, strict=True))
-    return environment
+    variables = (*closed.jaxpr.constvars, *closed.jaxpr.invars)
+    return dict(zip(variables, (*closed.consts, *operands), strict=True))
 
 
 def as_function(closed: Any, source: Any = None) -> Callable:

@@ -18,7 +18,6 @@ value; to `bilinear` the operand whose cotangent is computed is.
 
     elementwise(lax.mul_p,   lambda g, y: g * y,   lambda g, x: g * x)
     linear(lax.rev_p,        lambda g, *, dimensions: lax.rev(g, dimensions))
-    piecewise_constant(lax.floor_p, lax.sign_p)
 """
 
 import dataclasses
@@ -141,9 +140,8 @@ def call(column: Any, g: Any, node: Any, asked: tuple[bool, ...] = ()) -> Any:
 def call_elementwise(formula: Callable, params: dict, arrays: tuple) -> Any:
     """Returns what a formula says, from its jaxpr: a formula is read once for any shapes it meets.
 
-    This is for speed alone. Where numbers are at hand it is compiled; where a program is being
-    staged its equations are put into that program, without a detour through `jax.numpy`'s
-    operators, which take most of the time of a staged reverse pass.
+    For speed alone: where numbers are at hand it is compiled; in a program being staged go its
+    equations, without `jax.numpy`'s operators, which take most of the time of a staged reverse.
     """
     jaxpr, compiled = trace_formula(formula, tuple(params.items()), tuple(map(jax.typeof, arrays)))
     if any(isinstance(array, Tracer) for array in arrays):
@@ -163,9 +161,9 @@ class Unit(NamedTuple):
     """A structured primitive made ready for one choice of active operands.
 
     Attributes:
-      forward: operands → (results, kept). backward: (operands kept, kept, cotangents of the
-      results) → cotangents of the operands. Absent
-        cotangents are None on both sides.
+      forward: operands → (results, kept).
+      backward: (operands kept, kept, cotangents of the results) → cotangents of the operands.
+        Absent cotangents are None on both sides.
       keeps: which operands `backward` wants back. They are kept by reference and never copied.
       moving: for every result, whether it depends on an active operand.
     """
@@ -246,7 +244,9 @@ dear: dict[Primitive, Callable[..., bool]] = {}
 reruns: dict[Primitive, Callable] = {}
 #: Primitives that bring their rule along: who runs one and writes it down, given the tape.
 doors: dict[Primitive, Callable[[Any, Sequence, dict], list]] = {}
-#: Those of them that come to their door even where no operand is recorded.
+#: Primitives with a rule that may be recorded as something else: who does so, or returns None.
+detours: dict[Primitive, Callable[[Any, Sequence, dict], list | None]] = {}
+#: Those with a door that come to it even where no operand is recorded.
 always: set[Primitive] = set()
 #: Primitives of libraries, by name: who tells the rule of one that is met for the first time.
 strangers: dict[str, Callable[[Primitive], Rule | None]] = {}

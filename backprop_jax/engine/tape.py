@@ -28,6 +28,7 @@ from backprop_jax.engine.registry import (
     Structured,
     accesses,
     always,
+    detours,
     doors,
     touching,
 )
@@ -199,8 +200,9 @@ class Tape(Trace):
         if type(rule) is Structured:
             outs = self.process_structured(primitive, rule, tracers, params)
             return outs if primitive.multiple_results else outs[0]
-        if rule is None and primitive in doors:
-            return doors[primitive](self, tracers, params)
+        run = doors.get(primitive) if rule is None else detours.get(primitive)
+        if run and (outs := run(self, tracers, params)) is not None:
+            return outs
         if rule is None and any(is_changing(jax.typeof(x)) for x in values):
             what = f"'{primitive}' writes a value that is differentiated where it"
             raise lost(what, "wrap the value in lax.stop_gradient, or return it.")
@@ -210,9 +212,8 @@ class Tape(Trace):
                 raise NotLinear(self.linear)
             return result
         results = result if primitive.multiple_results else [result]
-        kept = None
-        if type(rule) is Row:
-            kept = rule.keep(values, result, [slot is not None for slot in slots])
+        active = [slot is not None for slot in slots]
+        kept = rule.keep(values, result, active) if type(rule) is Row else None
         outs = self.add(primitive, params, rule, operands, results, kept)
         if self.linear and kept and moves(kept.values(), operands, results):
             self.check_linear(read_by(self.nodes[-1]), operands, results)

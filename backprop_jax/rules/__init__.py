@@ -11,6 +11,7 @@ from backprop_jax.rules import indexing as indexing
 from backprop_jax.rules import libraries as libraries
 from backprop_jax.rules import linalg as linalg
 from backprop_jax.rules import loops as loops
+from backprop_jax.rules import matrix_functions as matrix_functions
 from backprop_jax.rules import models as models
 from backprop_jax.rules import orders as orders
 from backprop_jax.rules import parallel as parallel

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 from jax import lax
+from jax.extend.core import set_current_trace
 
 from backprop_jax.engine.cotangents import convert
-from backprop_jax.engine.registry import dear_to_recompute, pullback
+from backprop_jax.engine.registry import dear_to_recompute, detours, pullback
 from backprop_jax.rules import matrices as m
 from backprop_jax.rules.elementary import is_complex
 from backprop_jax.rules.gauge import (
@@ -120,7 +121,6 @@ def svd(
     asked: tuple,
     *,
     full_matrices: bool,
-    compute_uv: bool,
     subset_by_index: tuple | None,
     algorithm: Any = None,
 ) -> Any:
@@ -146,11 +146,11 @@ def svd(
     if is_partial(subset_by_index, k):
         whole = lax.linalg.svd(x, full_matrices=False, algorithm=algorithm)
         g, z = all_of_it(g, z, (whole[1], whole[0], whole[2]), subset_by_index)
-    if not compute_uv:
-        u, s, vh = lax.linalg.svd(x, full_matrices=False, algorithm=algorithm)
-        inner = m.diagonal_matrix(g[0], u.dtype) + told_apart(s, u.dtype)
-        return conjugate(product(product(u, inner), vh))
     (of_s, of_u, of_vh), (s, u, vh) = g, z
+    asks = is_asked(g[1:], asked[1:])
+    if asks is None:
+        scaled = m.columns(u, 0, k) * convert(m.row(of_s), u.dtype)
+        return conjugate(product(scaled, m.rows(vh, 0, k)))
     of_u, of_v, v = conjugate(of_u), transposed(of_vh), adjoint(vh)
     if full_matrices and height > k:
         u, of_u = without_rest(u, of_u, k)
@@ -158,7 +158,6 @@ def svd(
         v, of_v = without_rest(v, of_v, k)
     a, b = product(adjoint(u), of_u), product(adjoint(v), of_v)
     unit = lax.abs(a) + lax.abs(b)
-    asks = is_asked(g[1:], asked[1:])
     others = functools.partial(unless_all, asks, height == width)
     inner = of_spectrum(a + b, of_s, s, 2 * s, unit, asks, others)
     skew = (a - b - adjoint(a - b)) / 2
@@ -170,7 +169,7 @@ def svd(
     if width > k:
         rest = quotient(of_v - product(v, b), m.row(s), s, of_v)
         of_x = of_x + product(u, adjoint(rest))
-    if height != width and asks is not None:
+    if height != width:
         of_zero = is_small(m.row(s), s, axes=1) & ~is_small(m.row(of_s), of_s, axes=1)
         of_x = of_x + nan_unless(~(of_zero & asks), of_x)
     return conjugate(of_x)
@@ -191,15 +190,20 @@ def unless_all(asked: Any, square: bool, a: Any, inner: Any, tied: Any, rho: Any
     )
 
 
-def told_apart(s: Any, dtype: Any) -> Any:
-    """Returns a square of zeros whose derivative is NaN where elements of s are equal.
+def with_vectors(tape: Any, operands: Any, params: dict) -> list | None:
+    """Runs a decomposition that returns singular values alone as one that returns all factors.
 
-    There the singular vectors computed anew could be any, and nothing of s̄ would reach them.
+    The way back reads u and v. Were they of another decomposition, its second derivative would be
+    told of them there and of s here, and of neither what `gauge` needs both for.
     """
-    gap = m.row(s) - m.column(s)
-    zeros = gap - gap  # they move, if not far: to first order their quotient is 0 / 0
-    gap = lax.select(m.on_diagonal(gap), lax.full_like(gap, np.inf), gap)
-    return convert(quotient(zeros, gap, s, zeros), dtype)
+    if params["compute_uv"]:
+        return None
+    whole = {**params, "full_matrices": False, "compute_uv": True}
+    with set_current_trace(tape):
+        return lax.linalg.svd_p.bind(*operands, **whole)[:1]
+
+
+detours[lax.linalg.svd_p] = with_vectors
 
 
 def without_rest(u: Any, of_u: Any, k: int) -> tuple[Any, Any]:

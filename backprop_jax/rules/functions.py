@@ -8,6 +8,7 @@ another one.
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,10 +20,8 @@ from jax.extend.core import set_current_trace
 
 from backprop_jax.engine.cotangents import convert, fit, instantiate, is_differentiable
 from backprop_jax.engine.custom import functions
-from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import Unit
 from backprop_jax.errors import MissingRule, message
-from backprop_jax.rules.models import reverse_of
 
 
 class Known(NamedTuple):
@@ -71,12 +70,41 @@ def turn(g: Any, operands: Sequence, z: Any) -> Any:
     return np.pi * x * (of_sin * cos - of_cos * sin)
 
 
+def of_sinc(g: Any, operands: Sequence, z: Any) -> Any:
+    """Returns g (cos πx - sinc x) / x, for small x by the series Σ (-π²)ᵏ 2k x²ᵏ⁻¹ / (2k + 1)!.
+
+    The multiple of π is taken from the angle before it is rounded, and a cosine near its zero is
+    the sine of what is left to that.
+    """
+    del z
+    (given,) = operands
+    x = convert(given, np.float32) if given.dtype.itemsize < 4 else given
+    near = lax.abs(x) < 0.5
+    inner, outer = (lax.select(b, x, lax.full_like(x, c)) for b, c in ((near, 0), (~near, 1)))
+    square, series = lax.square(inner), lax.full_like(x, 0)
+    for k in reversed(range(1, 15)):
+        series = series * square + (-np.pi * np.pi) ** k * 2 * k / math.factorial(2 * k + 1)
+    whole = lax.stop_gradient(lax.round(outer, lax.RoundingMethod.TO_NEAREST_EVEN))
+    rest = lax.select(lax.is_finite(outer), outer - whole, lax.full_like(x, 0))
+    odd = lax.select(
+        lax.rem(whole, lax.full_like(x, 2)) == 0, lax.full_like(x, 1), lax.full_like(x, -1)
+    )
+    side = lax.stop_gradient(lax.sign(rest))
+    steep = lax.abs(rest) > 0.25
+    cosine = lax.select(steep, lax.sin(np.pi * (0.5 - side * rest)), lax.cos(np.pi * rest))
+    slope = odd * (cosine - lax.sin(np.pi * rest) / (np.pi * outer)) / outer
+    return g * convert(lax.select(near, series * inner, slope), given.dtype)
+
+
 KNOWN = {
     "hypot": Known(jax.numpy.hypot, (leg(0), leg(1))),
     "i0": Known(jax.numpy.i0, (bessel_i1,)),
     "expn": Known(jax.scipy.special.expn, (None, exponential_integral)),
     "sincospisquaredhalf": Known(jax.scipy.special.fresnel, (turn,)),
+    "sinc": Known(jax.numpy.sinc, (of_sinc,)),
 }
+#: Others, by name: (jaxpr) → what makes the unit of this one, or None if it is not the one.
+compiled: dict[str, Callable[[Any], Callable[[Sequence[bool], Callable], Unit] | None]] = {}
 
 
 @functools.lru_cache(maxsize=1024)
@@ -205,76 +233,13 @@ def spence_slope(x: Any) -> Any:
     return lax.select(close, -2 / (near + 1) * total, lax.log(far) / (1 - far))
 
 
-# -- eigenvalues found by bisection ----------------------------------------------------------------
-
-
-def is_eigh_tridiagonal(name: str, jaxpr: Any) -> bool:
-    """Returns whether a compiled function is `jax.scipy.linalg.eigh_tridiagonal`."""
-    source = jaxpr.jaxpr.debug_info.func_src_info or ""
-    return name == "eigh_tridiagonal" and "jax/_src/scipy/linalg.py" in source.replace("\\", "/")
-
-
-def tridiagonal(d: Any, e: Any) -> Any:
-    """Returns the Hermitian matrix with d on its diagonal and e below it."""
-    n = d.size
-    row, column = (lax.broadcasted_iota(np.dtype("int32"), (n, n), axis) for axis in (0, 1))
-
-    def along(x: Any, where: Any) -> Any:
-        wide = lax.broadcast(lax.convert_element_type(x, e.dtype), (n,))
-        return lax.select(where, wide, lax.full_like(wide, 0))
-
-    below = along(lax.pad(e, lax.full((), 0, e.dtype), [(0, 1, 0)]), row == column + 1)
-    above = lax.transpose(below, (1, 0))
-    above = lax.conj(above) if is_complex(e) else above
-    return along(d, row == column) + below + above
-
-
-def is_complex(x: Any) -> bool:
-    """Returns whether an array is complex."""
-    return np.issubdtype(x.dtype, np.complexfloating)
-
-
-def eigenvalues(jaxpr: Any, active: Sequence[bool], run: Callable) -> Unit:
-    """Returns the unit of `eigh_tridiagonal`: reversed, it is `eigh` of the whole matrix.
-
-    Bisection compares and halves, so its own steps have no slope; jax.grad has no rule. Of a part
-    of the eigenvalues, each is the one nearest to what was found.
-    """
-    diagonal, *_ = jaxpr.in_avals
-    if len(diagonal.shape) != 1:
-        raise MissingRule(
-            message(
-                "no rule for eigh_tridiagonal under vmap, where the gradient is taken outside.",
-                to_go_on="jax.vmap(bp.grad(f)), or jnp.linalg.eigvalsh of the matrix.",
-            )
-        )
-
-    if len(jaxpr.out_avals) > 1:
-        raise MissingRule(
-            message(
-                "no rule for the eigenvectors of eigh_tridiagonal, found by iteration.",
-                to_go_on="jnp.linalg.eigh of the matrix.",
-            )
-        )
-
-    def model(d: Any, e: Any, *rest: Any) -> list:
-        z = lax.stop_gradient(as_function(jaxpr)(d, e, *rest)[0])
-        values = lax.linalg.eigh(tridiagonal(d, e), symmetrize_input=False)[1]
-        if z.size == values.size:
-            return [values]
-        distance = lax.abs(lax.expand_dims(z, (1,)) - lax.expand_dims(values, (0,)))
-        nearest = lax.expand_dims(lax.argmin(distance, 1, np.dtype("int32")), (1,))
-        chosen = lax.broadcasted_iota(nearest.dtype, distance.shape, 1) == nearest
-        spread = lax.broadcast(values, (z.size,))
-        return [lax.reduce_sum(lax.select(chosen, spread, lax.full_like(spread, 0)), (1,))]
-
-    return reverse_of(run, model, active, 1)
+# -- which of them a compiled one is ---------------------------------------------------------------
 
 
 def own_rule(name: str, jaxpr: Any) -> Callable[[Sequence[bool], Callable], Unit] | None:
     """Returns what makes the unit of a compiled function that has a rule as a whole, or None."""
-    if is_eigh_tridiagonal(name, jaxpr):
-        return functools.partial(eigenvalues, jaxpr)
+    if name in compiled and (unit := compiled[name](jaxpr)):
+        return unit
     if is_spence(name, jaxpr):
         return dilogarithm
     own = known(name, jaxpr)

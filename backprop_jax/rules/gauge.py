@@ -188,14 +188,17 @@ def of_subspace(a: Any, of_w: Any, same: Any, tied: Any, unit: Any, asked: Any) 
     zero = tied & is_small(hermitian, unit) & (spread(none(of_w), tied) | spread(~asked, tied))
     nothing = poison(lax.full_like(a, 0) * hermitian, zero & ~told & spread(asked, tied))
     nan = lax.full(a.shape, np.nan, a.dtype)
-    return lax.select(told, known + twice(hermitian, told), lax.select(zero, nothing, nan)), rho
+    known = known + zeros_up_to(2, hermitian, told)
+    return lax.select(told, known, lax.select(zero, nothing, nan)), rho
 
 
-def twice(a: Any, where: Any) -> Any:
-    """Returns zeros that have no second derivative at these places."""
+def zeros_up_to(order: int, a: Any, where: Any = None) -> Any:
+    """Returns zeros, of which the derivative of this order is not a number where `where` holds."""
     zeros = still(lax.real(a) if is_complex(a) else a)
+    where = lax.full_like(zeros, True, np.bool_) if where is None else where
     base = lax.select(where, zeros, lax.full_like(zeros, 1))
-    return convert(lax.select(where, lax.pow(base, lax.full_like(base, 1.5)), zeros), a.dtype)
+    power = lax.pow(base, lax.full_like(base, order - 0.5))
+    return convert(lax.select(where, power, zeros), a.dtype)
 
 
 def real_diagonal(a: Any) -> Any:

@@ -142,6 +142,8 @@ CALLS = [
     Call("slogdet negative", lambda a: jnp.linalg.slogdet(a)[1], ([[0.0, 2.0], [3.0, 0.0]],)),
     Call("det of integers", lambda x: jnp.linalg.det(jnp.array([[1, 2], [3, 4]]) * x), (0.7,)),
     Call("det 5x5 rank 3", jnp.linalg.det, (np.diag([1.0, 2.0, 3.0, 0.0, 0.0]),)),
+    Call("det 4x4 first columns dependent", jnp.linalg.det, ([[1.0, 2.0, 0.5, 1.0], [0.5, 1.0, -1.0, 2.0], [-1.0, -2.0, 0.3, 0.7], [2.0, 4.0, 1.5, -0.4]],)),
+    Call("sqrtm of equal eigenvalues", lambda a: linalg.sqrtm(a).real, (4 * np.eye(2),), heavy=True),
     Call("matrix_power 0", lambda a: jnp.linalg.matrix_power(a, 0) + a, (regular(3),)),
     Call("matrix_power -3", lambda a: jnp.linalg.matrix_power(a, -3), (regular(3),)),
     Call("expm large norm", lambda a: linalg.expm(a), (30 * np.array([[0.0, 1.0], [-1.0, 0.1]]),), rtol=1e-3, heavy=True),
