@@ -1,11 +1,30 @@
 """What several test files share: double precision, and a book that is as it was after a test."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import pytest
 
 from backprop_jax.engine.registry import book
+
+TESTS = Path(__file__).parent
+OPTIMISED = (
+    *("api", "check/test_accuracy.py", "engine", "partition", "runner"),
+    *("test_benchmarks.py", "test_docs.py"),
+)
+"""Where what XLA makes of a program matters: last digits, memory, and many steps of training."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_in_short(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Elsewhere XLA leaves programs as they stand: a small one runs once, and compiling is all."""
+    path = request.path.relative_to(TESTS)
+    matters = any(path.is_relative_to(part) for part in OPTIMISED)
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", before or not matters)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture
