@@ -4,16 +4,17 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 from rich.console import Console
 
 from benchmarks.engines import ENGINES
-from benchmarks.measure import FULL, QUICK, measure
+from benchmarks.measure import FULL, QUICK, Effort, Figure, measure, trace_alone
 from benchmarks.page import write
 from benchmarks.peers import RUNS, is_there, peers
-from benchmarks.report import Results, document, table
+from benchmarks.report import Results, document, read, renewed, table
 from benchmarks.workloads import WORKLOADS
 
 WIDTH = 160
@@ -38,6 +39,12 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write all figures")
     parser.add_argument(
+        "--trace",
+        type=Path,
+        metavar="FILE",
+        help="measure tracing alone, and put it into this file of results, with date and commit",
+    )
+    parser.add_argument(
         "--write", action="store_true", help="measure nothing: write docs/performance.md anew"
     )
     given = parser.parse_args()
@@ -53,6 +60,9 @@ def main() -> int:
     effort = QUICK if given.quick else FULL
     if given.cpu_time:
         effort = effort._replace(clock=time.process_time)
+    if given.trace:
+        renew_trace(given.trace, given.only, effort)
+        return 0
     results: Results = {}
     for name in given.only or WORKLOADS:
         jax.clear_caches()
@@ -66,6 +76,24 @@ def main() -> int:
             given.json.write_text(json.dumps(document(results, given.cpu_time), indent=1) + "\n")
     Console(width=WIDTH).print(table(results))
     return 0
+
+
+def renew_trace(file: Path, only: Sequence[str] | None, effort: Effort) -> None:
+    """Measures tracing of the workloads of a file, all their engines in turns, and writes it anew.
+
+    Each is written when it is measured.
+    """
+    _, before = read(file)
+    found: dict[str, Figure] = {}
+    for name in only or before:
+        old = before[name].get("trace", Figure({}, {}))
+        if not old.ratios:
+            continue
+        jax.clear_caches()
+        found[name] = trace_alone(WORKLOADS[name](), old.values, effort)
+        document = renewed(json.loads(file.read_text()), "trace", found)
+        file.write_text(json.dumps(document, indent=1) + "\n")
+        print(f"{name}: trace {found[name].ratios}", file=sys.stderr)
 
 
 if __name__ == "__main__":

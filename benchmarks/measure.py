@@ -141,19 +141,35 @@ def making(programs: dict[str, Function], arguments: tuple, effort: Effort) -> d
 
         return sample
 
-    def alone(program: Function) -> Sample:
-        return lambda: seconds(lambda: trace(program, arguments), time.process_time)
-
     all_of = {name: stages(program) for name, program in programs.items()}
     taken = in_turns(all_of, effort.compiles, effort.budget)
-    traces = {name: alone(program) for name, program in programs.items()}
-    more = in_turns(traces, effort.traces, effort.budget)
+    more = tracing(programs, arguments, effort)
     parts = {
         stage: {name: [times[place] for times in each] for name, each in taken.items()}
         for place, stage in enumerate(("trace", "lower", "compile"))
     }
     parts["trace"] = {name: each + more[name] for name, each in parts["trace"].items()}
     return {stage: figure(each) for stage, each in parts.items()}
+
+
+def tracing(
+    programs: dict[str, Function], arguments: tuple, effort: Effort
+) -> dict[str, list[float]]:
+    """Returns how long it takes to trace each program."""
+
+    def sample(program: Function) -> Sample:
+        return lambda: seconds(lambda: trace(program, arguments), time.process_time)
+
+    samples = {name: sample(program) for name, program in programs.items()}
+    return in_turns(samples, effort.traces, effort.budget)
+
+
+def trace_alone(workload: Workload, engines: Iterable[str], effort: Effort) -> Figure:
+    """Returns what `measure` says of tracing, and measures nothing else."""
+    programs = {name: workload.program(ENGINES[name]) for name in able(workload, engines)}
+    for program in programs.values():  # caches are warm from here on
+        trace(program, workload.arguments)
+    return figure(tracing(programs, workload.arguments, effort))
 
 
 def run(function: Function, arguments: tuple, clock: Clock = time.perf_counter) -> Sample:

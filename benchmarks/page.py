@@ -70,10 +70,20 @@ def section(file: Path) -> str:
         f"{where['system']}, load {where['load']} at the end; from"
         f" [{file.name}](../{file.relative_to(ROOT)}).\n",
         *([f"{where['note']}\n"] if "note" in where else []),
+        *(renewal(column, of) for column, of in where.get("renewed", {}).items()),
         f"![Ratios to jax.grad](images/{picture(file).name})\n",
         *markdown(results),
     ]
     return "\n".join(lines) + "\n"
+
+
+def renewal(column: str, of: dict[str, Any]) -> str:
+    """Returns what the page says of a column that was measured later than the others."""
+    changed = " and changes" if of["git"]["changed"] else ""
+    return (
+        f"The column `{column}` is of {of['date']}, commit {of['git']['commit'][:7]}{changed}, load"
+        f" {of['load']}, of {', '.join(f'`{name}`' for name in of['workloads'])}.\n"
+    )
 
 
 def markdown(results: Results) -> list[str]:

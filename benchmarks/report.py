@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,32 @@ def document(results: Results, cpu_time: bool) -> dict[str, Any]:
         "workloads": {
             name: {key: rounded(figure) for key, figure in figures.items()}
             for name, figures in results.items()
+        },
+    }
+
+
+def renewed(document: dict[str, Any], column: str, figures: dict[str, Figure]) -> dict[str, Any]:
+    """Returns a document with one column of some workloads measured anew, and when that was.
+
+    Args:
+      document: results, see `document`.
+      column: as "trace".
+      figures: of workloads, those of the document that have the column.
+    """
+    new = {name: {column: rounded(figure)} for name, figure in figures.items()}
+    own, found = environment(CONFIGS), document["environment"]
+    of = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "git": own["git"],
+        "packages": {name: own["packages"][name] for name in ("jax", "jaxlib")},
+        "load": round(os.getloadavg()[0], 1),
+        "workloads": list(figures),
+    }
+    return {
+        **document,
+        "environment": {**found, "renewed": {**found.get("renewed", {}), column: of}},
+        "workloads": {
+            name: {**each, **new.get(name, {})} for name, each in document["workloads"].items()
         },
     }
 

@@ -22,7 +22,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"version"},
     {"errors"},
-    {"meshes", "dependence"},
+    {"meshes", "dependence", "programs"},
     {"engine"},
     {"partition"},
     {"rules"},

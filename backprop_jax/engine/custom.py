@@ -112,8 +112,16 @@ def as_handed_over(residual: Any) -> Any:
 
 
 #: Functions of JAX's own that are run another way than by their `custom_jvp` rule, by their source:
-#: who runs one, given the tape, the primitive, the function, its rule and the operands.
+#: who runs one, given the tape, the primitive, the function, its rule and the operands. None: all
+#: other functions.
 functions: dict[str | None, Callable[..., list]] = {}
+
+
+def other_way(fun: Any, symbolic_zeros: bool) -> Callable[..., list] | None:
+    """Returns who runs a function with a `custom_jvp` rule, if somebody does."""
+    run = functions.get(fun.debug_info.func_src_info) or functions.get(None)
+    return None if symbolic_zeros else run
+
 
 JVP = UserRule("custom_jvp", pull_jvp)
 VJP = UserRule("custom_vjp", pull_vjp)

@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.ref as refs
-import numpy as np
 from jax.extend import source_info_util
 from jax.extend.core import Literal, Primitive, set_current_trace, take_current_trace
+
+from backprop_jax.programs import FOREIGN, copied, run_on
 
 
 def variables(atoms: Iterable) -> list:
@@ -84,18 +85,6 @@ def read(atom: Any, environment: dict) -> Any:
     return atom.val if type(atom) is Literal else environment[atom]
 
 
-#: Types of numbers that are not JAX's own: `bind` converts them, a trace does not take them.
-FOREIGN = {bool, int, float, complex, np.ndarray, *np.sctypeDict.values()}
-
-
-def run_on(trace: Any, primitive: Primitive, operands: Sequence, params: dict) -> Any:
-    """Runs a primitive on a trace, without the detour that `bind` takes to find it."""
-    if FOREIGN.isdisjoint(map(type, operands)):
-        return primitive.bind_with_trace(trace, operands, list(map(jax.typeof, operands)), params)
-    with set_current_trace(trace):
-        return primitive.bind(*operands, **params)
-
-
 def run_on_arrays(trace: Any, primitive: Primitive, operands: Sequence, params: dict) -> Any:
     """Does what `run_on` does for a user's primitive, which may take a number for a constant."""
     with set_current_trace(trace):
@@ -107,18 +96,11 @@ def run_equation(trace: Any, equation: Any, environment: dict) -> None:
     """Runs one equation on a trace."""
     primitive = equation.primitive
     operands = [read(atom, environment) for atom in equation.invars]
-    results = run_on(trace, primitive, operands, primitive.get_bind_params(equation.params))
-    results = results if primitive.multiple_results else [results]
+    results = copied(trace, equation, operands)
+    if results is None:
+        results = run_on(trace, primitive, operands, primitive.get_bind_params(equation.params))
+        results = results if primitive.multiple_results else [results]
     environment.update(zip(equation.outvars, results, strict=True))
-
-
-def evaluate_in_place(closed: Any, operands: Sequence) -> list:
-    """Runs a closed jaxpr as if its equations stood in the place of the call."""
-    environment = bound(closed, operands)
-    with take_current_trace() as trace:
-        for equation in closed.jaxpr.eqns:
-            run_equation(trace, equation, environment)
-    return [read(atom, environment) for atom in closed.jaxpr.outvars]
 
 
 def bound(closed: Any, operands: Sequence) -> dict:

@@ -33,8 +33,9 @@ from jax.core import Tracer
 from jax.extend.core import Primitive
 
 from backprop_jax.engine.cotangents import arrays, fit, instantiate, is_inexact
-from backprop_jax.engine.jaxprs import IN_PLACE, evaluate_in_place
+from backprop_jax.engine.jaxprs import IN_PLACE
 from backprop_jax.engine.logs import log, paired
+from backprop_jax.programs import Program
 
 OPERANDS = ("x", "y", "w")
 OTHERS = ("z", "i", "avals", "needed", "asked")
@@ -140,21 +141,20 @@ def call(column: Any, g: Any, node: Any, asked: tuple[bool, ...] = ()) -> Any:
 def call_elementwise(formula: Callable, params: dict, arrays: tuple) -> Any:
     """Returns what a formula says, from its jaxpr: a formula is read once for any shapes it meets.
 
-    For speed alone: where numbers are at hand it is compiled; in a program being staged go its
-    equations, without `jax.numpy`'s operators, which take most of the time of a staged reverse.
+    For speed alone: numbers run it compiled, a program that is staged gets its equations as is.
     """
-    jaxpr, compiled = trace_formula(formula, tuple(params.items()), tuple(map(jax.typeof, arrays)))
+    types = tuple(map(jax.typeof, arrays))
+    program, compiled = trace_formula(formula, tuple(params.items()), types)
     if any(isinstance(array, Tracer) for array in arrays):
-        results = evaluate_in_place(jaxpr, arrays)
-        return results[0] if results else None
+        return (program(*arrays) or [None])[0]
     return compiled(*arrays)
 
 
 @functools.lru_cache(maxsize=8192)
-def trace_formula(formula: Callable, params: tuple, avals: tuple) -> tuple[Any, Callable]:
-    """Returns a formula's jaxpr for arrays of these types, and the formula compiled."""
+def trace_formula(formula: Callable, params: tuple, avals: tuple) -> tuple[Program, Callable]:
+    """Returns a formula's program for arrays of these types, and the formula compiled."""
     formula = functools.partial(formula, **dict(params))
-    return jax.make_jaxpr(formula)(*avals), jax.jit(formula)
+    return Program(jax.make_jaxpr(formula)(*avals)), jax.jit(formula)
 
 
 class Unit(NamedTuple):

@@ -20,7 +20,7 @@ from jax.tree_util import Partial
 from backprop_jax.dependence import dependent
 from backprop_jax.engine import custom
 from backprop_jax.engine.cotangents import is_differentiable, zeros
-from backprop_jax.engine.jaxprs import has_state, is_changing, run_on, run_on_arrays
+from backprop_jax.engine.jaxprs import has_state, is_changing, run_on_arrays
 from backprop_jax.engine.reading import Reading
 from backprop_jax.engine.registry import (
     Constant,
@@ -34,6 +34,7 @@ from backprop_jax.engine.registry import (
 )
 from backprop_jax.engine.reverse import read_by
 from backprop_jax.errors import MissingRule, NotLinear, lost, message, written_at
+from backprop_jax.programs import run_on
 
 
 class Recorded(Tracer):
@@ -300,7 +301,7 @@ class Tape(Trace):
             return self.process_call(primitive, fun, tracers, {})
         if run := self.reading.swapped(fun):
             return run(self, primitive, fun, params, tracers)
-        if run := custom.functions.get(fun.debug_info.func_src_info):
+        if run := custom.other_way(fun, symbolic_zeros):
             return run(self, primitive, fun, jvp, tracers)
         return self.add_jvp(primitive, jvp, operands, symbolic_zeros)
 

@@ -6,6 +6,7 @@ back. All that the way back reads of what is made on the way forward is kept, as
 are part of one program, its compiler chooses.
 """
 
+import functools
 import weakref
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -20,6 +21,7 @@ from backprop_jax.meshes import explicit, of_cotangents
 from backprop_jax.partition.fence import cutting
 from backprop_jax.partition.keeping import AS_MADE
 from backprop_jax.partition.residuals import Split, split
+from backprop_jax.programs import Program
 
 #: For a jaxpr, which holds no more than it did, by what else its unit depends on; None: there is no
 #: unit. It goes when the jaxpr does.
@@ -82,8 +84,13 @@ class Programs:
 
         closed = jax.make_jaxpr(forward)(*(v.aval for v in cut.operands))
         self.kept = closed.out_avals[self.count :]
-        self.ahead = self.holding(closed)
-        self.back: dict[tuple[bool, ...], tuple[dict, list[bool]]] = {}
+        self.ahead = self.called(closed)
+        self.back: dict[tuple[bool, ...], tuple[Program, list[bool]]] = {}
+
+    def called(self, closed: Any) -> Program:
+        """Returns the program that calls a closed jaxpr, or is what is in it."""
+        call = functools.partial(primitives.jit_p.bind, **self.holding(closed))
+        return Program(jax.make_jaxpr(call)(*closed.in_avals), call)
 
     def holding(self, closed: Any) -> dict:
         """Returns the parameters of a `jit` that holds a closed jaxpr."""
@@ -101,7 +108,7 @@ class Programs:
 
     def forward(self, *operands: Any) -> tuple[list, list]:
         """Returns the results and what to keep."""
-        values = primitives.jit_p.bind(*operands, **self.ahead)
+        values = self.ahead(*operands)
         return values[: self.count], values[self.count :]
 
     def backward(self, operands: Any, kept: Any, cotangents: Any) -> tuple[list, dict]:
@@ -109,12 +116,11 @@ class Programs:
         there = tuple(g is not None for g in cotangents)
         if there not in self.back:
             self.back[there] = self.way_back(there)
-        params, present = self.back[there]
-        g = [g for g in cotangents if g is not None]
-        found = iter(primitives.jit_p.bind(*operands, *kept, *g, **params))
+        program, present = self.back[there]
+        found = iter(program(*operands, *kept, *(g for g in cotangents if g is not None)))
         return [next(found) if p else None for p in present], {}
 
-    def way_back(self, there: tuple[bool, ...]) -> tuple[dict, list[bool]]:
+    def way_back(self, there: tuple[bool, ...]) -> tuple[Program, list[bool]]:
         """Returns the way back from some of the results, and which operands get a gradient."""
         present: list[bool] = []
 
@@ -127,7 +133,7 @@ class Programs:
 
         pairs = zip(self.given, there, strict=True)
         cotangents = [of_cotangents(aval) for aval, t in pairs if t]
-        return self.holding(jax.make_jaxpr(back)(self.held, self.kept, cotangents)), present
+        return self.called(jax.make_jaxpr(back)(self.held, self.kept, cotangents)), present
 
     def unit(self) -> Unit:
         """Returns both as a unit."""

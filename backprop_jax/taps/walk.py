@@ -14,7 +14,8 @@ from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr, Primitive, primitives, take_current_trace
 
 from backprop_jax.dependence import arities
-from backprop_jax.engine.jaxprs import as_function, bound, read, run_on
+from backprop_jax.engine.jaxprs import as_function, bound, read
+from backprop_jax.programs import run_on
 from backprop_jax.rules.branches import take
 from backprop_jax.rules.calls import composed_of, composite_p, inline_jit
 from backprop_jax.rules.trips import in_lockstep
