@@ -7,8 +7,8 @@ every step seen  value and gradient in the program in which `find_nonfinite` loo
                  only when they are not: compiled as a step is, and in little time, as there
 """
 
+import argparse
 import functools
-import sys
 import time
 from collections.abc import Callable
 from statistics import median
@@ -80,5 +80,9 @@ def timed(program: Callable, arguments: tuple) -> Callable[[], float]:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or DEFAULT:
+    parser = argparse.ArgumentParser("python -m benchmarks.nonfinite", description=__doc__)
+    parser.add_argument(
+        "configs", nargs="*", metavar="CONFIG", help=f"default: {', '.join(DEFAULT)}"
+    )
+    for name in parser.parse_args().configs or DEFAULT:
         print(f"{name}: {', '.join(f'{kind} {x:.2f}' for kind, x in costs(name).items())}")

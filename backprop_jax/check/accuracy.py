@@ -4,6 +4,7 @@ python -m backprop_jax.check.accuracy        writes docs/accuracy.md, or the pag
                                              of JAX beside it (some minutes)
 """
 
+import argparse
 import math
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -297,4 +298,7 @@ def page() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        "python -m backprop_jax.check.accuracy", description=__doc__
+    ).parse_args()
     PAGE.write_text(page(), encoding="utf-8")

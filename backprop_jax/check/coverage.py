@@ -6,6 +6,7 @@ Beside the page lies what it is made of: docs/coverage.json, to which each relea
 primitives that it alone has, and the tests what they try (`python -m tests.rules.tried`).
 """
 
+import argparse
 import json
 import pathlib
 import types
@@ -177,6 +178,9 @@ def page(known: dict) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        "python -m backprop_jax.check.coverage", description=__doc__
+    ).parse_args()
     found = notes()
     NOTES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(page(found), encoding="utf-8")

@@ -3,6 +3,7 @@
 python -m tests.rules.tried        writes it down, then goes `python -m backprop_jax.check.coverage`
 """
 
+import argparse
 import json
 
 from backprop_jax.check import coverage
@@ -44,6 +45,7 @@ def tried() -> dict[str, dict]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser("python -m tests.rules.tried", description=__doc__).parse_args()
     notes = coverage.notes()
     notes["tried"] = dict(sorted({**notes["tried"], **tried()}.items()))
     coverage.NOTES.write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
