@@ -92,9 +92,11 @@ class Member:
         self.progress = Progress(self.progress.state, pending, latest, seconds)
 
 
-def states_of(states: State, alive: Sequence[tuple[int, Member]]) -> Iterator[tuple[Member, State]]:
+def states_of(
+    groups: Sequence[State], alive: Sequence[tuple[int, Member]]
+) -> Iterator[tuple[Member, State]]:
     """Yields the runs that go on, each with its own state, on the host."""
-    every = fetched(states)
+    every = [state for states in groups for state in fetched(states)]
     for index, one in alive:
         if one.status == RUNNING:
             yield one, every[index]

@@ -3,44 +3,91 @@
 So they have the same batches, and draw the same by chance, which is found once for the whole row:
 what the key decides, their step and their key stand in a state once for each row. All else does for
 each run.
+
+On a processor, as many rows are a group as its caches hold, and a block of steps is taken by one
+group after the other, by several at once where there are cores: to have all states from memory at
+each step takes longer. Elsewhere all rows are one group.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, PRNGKeyArray
 
+from backprop_jax.runner.numbers import Numbers
 from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.state import State
-from backprop_jax.runner.task import Task
+from backprop_jax.runner.task import Rows, Task, batches
 
 LONGEST = 64
 """Steps, at most, that are done without a look from outside."""
+
+CACHE = 8 * 2**20
+"""Bytes of states, about, that a core's caches hold with what a step needs besides."""
 
 WITHIN = State._make((0, 0, None, None, 0, 0))
 """The axes of a row's state along which its runs stand."""
 
 
-def in_rows(
-    plans: Sequence[Plan], parts: Sequence[int], which: Iterable[int]
-) -> Int[np.ndarray, "rows columns"]:
-    """Returns the numbers of some runs, those with the same seed and data in one row.
+@dataclass
+class Group:
+    """Rows that are gone on with at once, in all of these the first axis.
 
-    Where that makes no rectangle, each is a row by itself.
+    Attributes:
+      states: of the runs.
+      numbers: in which they differ.
+      parts: which of the data sets is each row's own.
+      keys: of their seeds.
+      orders: the batches of each row, one after the other.
+      batches: room for those of a block of steps.
+    """
+
+    states: State
+    numbers: Numbers
+    parts: Int[np.ndarray, " rows"]
+    keys: PRNGKeyArray
+    orders: Sequence[Iterator[Rows]]
+    batches: Int[np.ndarray, "steps rows batch"]
+
+
+def fitting(state: State) -> int | None:
+    """Returns how many runs with a state like this are gone on with at once; None for all."""
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    return max(1, CACHE // size) if jax.default_backend() == "cpu" else None
+
+
+def in_rows(
+    plans: Sequence[Plan], parts: Sequence[int], which: Iterable[int], at_once: int | None
+) -> Int[np.ndarray, "groups rows columns"]:
+    """Returns the numbers of some runs, those with the same seed and data in one row, by groups.
+
+    Where that makes no rectangle, each is a row by itself. A row that is too long for a group is
+    cut.
 
     Args:
       plans: of all runs.
       parts: which of the data sets is each one's own.
       which: the runs that are meant.
+      at_once: how many may be a group, None for all.
     """
     rows: dict[tuple[int, int], list[int]] = {}
     for number in which:
         rows.setdefault((plans[number].config.seed, parts[number]), []).append(number)
     even = len({len(row) for row in rows.values()}) == 1
-    return np.array(list(rows.values()) if even else [[n] for row in rows.values() for n in row])
+    found = np.array(list(rows.values()) if even else [[n] for row in rows.values() for n in row])
+    width = _part_of(found.shape[1], at_once or found.size)
+    found = found.reshape(-1, width)
+    height = _part_of(len(found), (at_once or found.size) // width)
+    return found.reshape(-1, height, width)
+
+
+def _part_of(whole: int, most: int) -> int:
+    """Returns the largest number up to `most` of which `whole` is a multiple."""
+    return next(part for part in range(min(whole, most), 0, -1) if whole % part == 0)
 
 
 def laid(states: Sequence[State], height: int) -> State:
@@ -70,6 +117,11 @@ def stacked(leaves: Sequence[Any], *shape: int) -> jax.Array:
         return stack(leaves)
     kind = jax.random.key_impl(leaves[0])
     return jax.random.wrap_key_data(stack([jax.random.key_data(x) for x in leaves]), impl=kind)
+
+
+def laid_numbers(numbers: Numbers, rows: Int[np.ndarray, "rows columns"]) -> Numbers:
+    """Returns the numbers of some runs as these stand in rows; on the host, as `stacked`."""
+    return {key: np.asarray(x)[rows] for key, x in numbers.items()}
 
 
 def fetched(states: State) -> list[State]:
@@ -104,3 +156,33 @@ def _is_random(leaf: Any) -> bool:
 def no_batches(task: Task, height: int, first: int) -> Int[np.ndarray, "steps rows batch"]:
     """Returns room for the batches of a block of steps, of which `first` are done."""
     return np.zeros((min(LONGEST, task.steps - first), height, task.batch_size), np.int32)
+
+
+def group_of(
+    plans: Sequence[Plan],
+    task: Task,
+    states: Sequence[State],
+    numbers: Numbers,
+    parts: Sequence[int],
+    rows: Int[np.ndarray, "rows columns"],
+) -> Group:
+    """Returns runs that are at the same step as a group.
+
+    Args:
+      plans: of all runs, as `states`, `numbers` and `parts` are.
+      task: of one of them.
+      states: where each is.
+      numbers: in which they differ.
+      parts: which of the data sets is each one's own.
+      rows: the numbers of the runs that are meant.
+    """
+    step, height = int(states[rows[0, 0]].step), len(rows)
+    seeds = [plans[first].config.seed for first in rows[:, 0]]
+    return Group(
+        laid([states[number] for number in rows.flat], height),
+        laid_numbers(numbers, rows),
+        np.array([parts[first] for first in rows[:, 0]], np.int32),
+        stacked([jax.random.key(seed) for seed in seeds], height),
+        [batches(seed, task.size, task.batch_size, step) for seed in seeds],
+        no_batches(task, height, step),
+    )

@@ -37,10 +37,20 @@ from backprop_jax.runner.numbers import (
 )
 from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.results import write_results
-from backprop_jax.runner.rows import WITHIN, in_rows, laid, no_batches, stacked
+from backprop_jax.runner.rows import (
+    WITHIN,
+    Group,
+    fitting,
+    group_of,
+    in_rows,
+    laid,
+    laid_numbers,
+    no_batches,
+    stacked,
+)
 from backprop_jax.runner.state import State
 from backprop_jax.runner.stopping import stop_when_asked
-from backprop_jax.runner.task import Task, batches, loss_of, metrics_of, take
+from backprop_jax.runner.task import Task, loss_of, metrics_of, take
 from backprop_jax.runner.training import (
     MOST_PENDING,
     first_state,
@@ -80,11 +90,11 @@ def run_together(
         numbers = numbers_of(plans)
         tasks, data = tasks_of(plans)
         refuse_other_shapes(plans, tasks)
-        start(plans[0], tasks[0])
+        most = fitting(start(plans[0], tasks[0]))
         parts = [[one.train is task.train for one in data.values()].index(True) for task in tasks]
         program = Program(plans[0], list(data.values()))
-        rows = in_rows(plans, parts, range(len(plans)))
-        refuse_decisions(numbers, lambda some: program.trace(some, rows))
+        rows = in_rows(plans, parts, range(len(plans)), most)
+        refuse_decisions(numbers, lambda some: program.trace(some, rows[0]))
         where, marks = run_folder.json_text(environment(path.resolve().parent)), list(data)
         with ExitStack() as stack:
             members = []
@@ -96,10 +106,11 @@ def run_together(
             places = [int(one.progress.state.step) for one in members]
             status = COMPLETED
             for place in sorted(set(places)):
-                rows = in_rows(plans, parts, np.flatnonzero(np.array(places) == place))
-                mine = {key: x[rows] for key, x in numbers.items()}
+                rows = in_rows(plans, parts, np.flatnonzero(np.array(places) == place), most)
+                states = [one.progress.state for one in members]
+                groups = [group_of(plans, tasks[0], states, numbers, parts, of) for of in rows]
                 chosen = [members[n] for n in rows.flat]
-                status = _together(program, chosen, len(rows), mine, stop, said, tell)
+                status = _together(program, chosen, groups, stop, said, tell)
                 if status != COMPLETED:
                     break
         return status
@@ -130,7 +141,7 @@ class Program:
         """Traces a step and the metrics of runs with these numbers."""
         state = first_state(self._plan, self._task)
         states = laid([state] * rows.size, len(rows))
-        mine = {key: x[rows] for key, x in numbers.items()}
+        mine = laid_numbers(numbers, rows)
         parts = np.zeros(len(rows), np.int32)
         batch = no_batches(self._task, len(rows), 0)
         # The types are those of the run, which then finds the block traced.
@@ -192,13 +203,12 @@ class Program:
 def _together(
     program: Program,
     members: list[Member],
-    rows: int,
-    numbers: Numbers,
+    groups: list[Group],
     stop: Callable[[], str | None],
     said: str,
     tell: Callable[[str], Any],
 ) -> str:
-    """Trains runs that are at the same step, row after row, to the end; returns how it ended."""
+    """Trains runs that are at the same step, in groups, to the end; returns how it ended."""
     status, why = "failed", ""
     try:
         with ExitStack() as stack:
@@ -210,7 +220,7 @@ def _together(
                 checkpoint = one.plan.config.checkpoint
                 given = one.folder, checkpoint, one.lines, one.facts
                 one.keep = stack.enter_context(Keeper(*given, writer))
-            why = _train(program, members, rows, numbers, stop, tell)
+            why = _train(program, members, groups, stop, tell)
             if why == COMPLETED:
                 for one in [one for one in members if one.status == RUNNING]:
                     params = (one.keep.latest or one.progress).state.looked_at
@@ -232,8 +242,7 @@ def _together(
 def _train(
     program: Program,
     members: list[Member],
-    height: int,
-    numbers: Numbers,
+    groups: list[Group],
     stop: Callable[[], str | None],
     tell: Callable[[str], Any],
 ) -> str:
@@ -242,29 +251,26 @@ def _train(
     number, before = int(members[0].progress.state.step), members[0].progress.seconds
     if number >= task.steps:
         return COMPLETED
-    states = laid([one.progress.state for one in members], height)
-    firsts = members[:: len(members) // height]
-    parts = np.array([one.part for one in firsts], np.int32)
-    seeds = [one.plan.config.seed for one in firsts]
-    keys = stacked([jax.random.key(seed) for seed in seeds], height)
-    orders = [batches(seed, task.size, task.batch_size, number) for seed in seeds]
-    rows = no_batches(task, height, number)
-    block = _compiled(program.block, (states, numbers, parts, program.train, rows), members)
+    block = _compiled(program, groups[0], members)
     began, why, swift = time.perf_counter() - before, None, 1
     while number < task.steps and not why:
         going = [(index, one) for index, one in enumerate(members) if one.status == RUNNING]
         if not going:
             break
         waiting = len(going[0][1].progress.pending)
-        count = min(len(rows), swift, _until(config, task.steps, number, waiting))
-        for index in range(count):
-            rows[index] = [next(order) for order in orders]
+        count = min(len(groups[0].batches), swift, _until(config, task.steps, number, waiting))
+        for group in groups:
+            for index in range(count):
+                group.batches[index] = [next(order) for order in group.orders]
         if config.gradient.check_every and number % config.gradient.check_every == 0:
-            apart = program.check(states, numbers, parts, program.train, rows[0])
-            _record_check(jax.device_get(apart), number + 1, going)
-        asked = time.perf_counter()
-        states, losses = block(states, numbers, parts, program.train, rows, np.int32(count))
-        losses = jax.device_get(losses)[:count].reshape(count, -1)
+            apart = [program.check(*_operands(program, one, one.batches[0])) for one in groups]
+            _record_check(_joined(apart), number + 1, going)
+        asked, losses = time.perf_counter(), []
+        for group in groups:
+            given = _operands(program, group, group.batches)
+            group.states, found = block(*given, np.int32(count))
+            losses.append(found)
+        losses = np.concatenate(jax.device_get(losses), axis=1)[:count].reshape(count, -1)
         swift = max(1, int(count * PATIENCE / (time.perf_counter() - asked)))
         number += count
         why = stop() if number < task.steps else None
@@ -275,15 +281,33 @@ def _train(
         for index, one in going:
             one.add(losses[:, index], number, seconds, told=look, saved=save)
         if look:
-            given = (states.looked_at, numbers, parts, keys)
-            found = program.metrics(*given, program.test, program.train)
-            found = {key: x.reshape(-1) for key, x in jax.device_get(found).items()}
-            _look(found, number, states, going)
+            found = [
+                program.metrics(
+                    *(one.states.looked_at, one.numbers, one.parts, one.keys),
+                    *(program.test, program.train),
+                )
+                for one in groups
+            ]
+            _look(_joined(found), number, groups, going)
             tell(_said(number, task.steps, members))
         if save:
-            for one, state in states_of(states, going):
+            for one, state in states_of([group.states for group in groups], going):
                 one.keep.save(one.progress._replace(state=state))
     return why or COMPLETED
+
+
+def _operands(program: Program, group: Group, batches: Any) -> tuple[Any, ...]:
+    """Returns what a step of a group is taken with."""
+    return group.states, group.numbers, group.parts, program.train, batches
+
+
+def _joined(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns what was found of each group, by rows and columns, run after run, on the host."""
+    each = jax.device_get(found)
+    return {
+        key: np.concatenate([one[key].reshape(-1, *one[key].shape[2:]) for one in each])
+        for key in each[0]
+    }
 
 
 def _until(config: Any, steps: int, number: int, waiting: int) -> int:
@@ -302,7 +326,10 @@ def _until(config: Any, steps: int, number: int, waiting: int) -> int:
 
 
 def _look(
-    found: dict[str, Any], number: int, states: State, alive: Sequence[tuple[int, Member]]
+    found: dict[str, Any],
+    number: int,
+    groups: Sequence[Group],
+    alive: Sequence[tuple[int, Member]],
 ) -> None:
     """Records the figures of the test part; keeps the best."""
     looked = [(index, one) for index, one in alive if one.status == RUNNING]
@@ -310,7 +337,7 @@ def _look(
         figures = {key: float(values[index]) for key, values in found.items()}
         one.record({"kind": "test", "step": number} | figures)
     if looked and looked[0][1].plan.config.checkpoint.best is not None:
-        for one, state in states_of(states, looked):
+        for one, state in states_of([group.states for group in groups], looked):
             figures = {k: x for k, x in one.records[-1].items() if k not in ("kind", "step")}
             one.keep.look(figures, one.progress._replace(state=state))
 
@@ -318,15 +345,15 @@ def _look(
 def _record_check(apart: Any, number: int, going: Sequence[tuple[int, Member]]) -> None:
     """Records how far the engines are apart, in each run."""
     for index, one in going:
-        measured = {key: x.reshape(-1, x.shape[-1])[index] for key, x in apart.items()}
+        measured = {key: x[index] for key, x in apart.items()}
         figures = worst(measured, one.progress.state.params)
         one.record({"kind": "gradient_check", "step": number, **figures})
 
 
-def _compiled(block: Any, operands: tuple[Any, ...], members: Sequence[Member]) -> Any:
-    """Returns the block compiled; records how long that took, in each run."""
+def _compiled(program: Program, group: Group, members: Sequence[Member]) -> Any:
+    """Returns the block compiled, for all groups; records how long that took, in each run."""
     began = time.perf_counter()
-    traced = block.trace(*operands, np.int32(1))
+    traced = program.block.trace(*_operands(program, group, group.batches), np.int32(1))
     between = time.perf_counter()
     compiled = traced.lower().compile()
     seconds = {"trace": between - began, "compile": time.perf_counter() - between}

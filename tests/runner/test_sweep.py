@@ -3,15 +3,21 @@
 import re
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from backprop_jax.errors import ConfigError
+from backprop_jax.runner import rows as rows_module
 from backprop_jax.runner import run as run_module
 from backprop_jax.runner import sweep as sweep_module
 from backprop_jax.runner import vectorised as vectorised_module
 from backprop_jax.runner.keeper import checkpoints
+from backprop_jax.runner.rows import fitting, in_rows
+from backprop_jax.runner.state import State
 from backprop_jax.runner.sweep import grid, values_of
 from tests import crashes
 from tests.runner.conftest import LINE, RECIPE
@@ -143,8 +149,12 @@ def test_the_folder_of_a_run_is_not_that_of_a_sweep(cli, folder):
 FEW = ("sweep", "line.yaml", "optimizer.learning_rate=0.05,1e4", "seed=0..1", "checkpoint.every=4")
 
 
-def test_runs_at_once_end_as_one_by_one(cli, folder):
-    """Within rounding; stopped and gone on with, to the last bit. One of the rates diverges."""
+def test_runs_at_once_end_as_one_by_one(cli, folder, monkeypatch):
+    """Within rounding; stopped and gone on with, to the last bit. One of the rates diverges.
+
+    Two runs fit into the caches.
+    """
+    monkeypatch.setattr(vectorised_module, "fitting", lambda state: 2)
     (folder / "line.yaml").write_text(RECIPE + "checkpoint: {best: loss}\n")
     assert cli(*FEW, "--out", "each").code == 1
     result = cli(*FEW, "--vectorised", "--out", "many")
@@ -173,6 +183,19 @@ def test_runs_at_once_end_as_one_by_one(cli, folder):
             assert "completed: 20 steps" in (many / "output.txt").read_text()
     tables = [(folder / place / "summary.md").read_text() for place in ("each", "many")]
     assert tables[0] == tables[1]
+
+
+def test_runs_stand_in_rows_and_rows_in_groups(monkeypatch):
+    """Twelve runs, of four rates and three seeds, as many in a group as fit."""
+    plans = [SimpleNamespace(config=SimpleNamespace(seed=n % 3)) for n in range(12)]
+    for fit, shape in ((None, (1, 3, 4)), (100, (1, 3, 4)), (8, (3, 1, 4)), (3, (6, 1, 2))):
+        groups = in_rows(plans, [0] * 12, range(12), fit)
+        assert groups.shape == shape
+        assert sorted(groups.flat) == list(range(12))
+        assert all(len({n % 3 for n in row}) == 1 for group in groups for row in group)
+    assert in_rows(plans, [0] * 12, range(11), 4).shape == (11, 1, 1)
+    monkeypatch.setattr(rows_module, "CACHE", 1000)
+    assert fitting(State(jnp.ones(50), (), jnp.int32(0), jax.random.key(0))) == 4
 
 
 def assert_close(lines, wanted):
