@@ -22,6 +22,7 @@ from backprop_jax.engine.jaxprs import (
     evaluate,
     has_effects,
     held,
+    is_changing,
     needed_for,
     size_in_bytes,
     variables,
@@ -29,6 +30,7 @@ from backprop_jax.engine.jaxprs import (
 from backprop_jax.engine.logs import collecting, log
 from backprop_jax.engine.registry import Unit, dear, reruns
 from backprop_jax.engine.sweep import sweep
+from backprop_jax.errors import lost
 from backprop_jax.meshes import of_cotangents
 from backprop_jax.partition.cut import INFINITE, minimum_cut
 from backprop_jax.partition.fence import fence, keep, pin, to_be_cut
@@ -256,10 +258,10 @@ def trace_joint(jaxpr: Any, active: tuple[bool, ...], keeping: Keeping | None) -
     on an active operand, and for every operand whether there is a gradient. The answer: whether a
     gradient was in parts that could have been joined with others.
     """
-    moving: list[bool] = []
-    given: list[bool] = []
-    trees: list = []
-    in_parts: list[bool] = []
+    if any(map(is_changing, jaxpr.in_avals)):
+        what = "what becomes of a mutable value in a loop, a branch or a checkpoint"
+        raise lost(what, "read it before, and hand over what it holds.")
+    moving, given, trees, in_parts = ([] for _ in range(4))
 
     def joint(operands: list, cotangents: list) -> tuple[list, list, dict]:
         with nullcontext() if keeping is AS_MADE else to_be_cut():

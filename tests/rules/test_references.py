@@ -174,3 +174,10 @@ def test_a_mutable_value_takes_constants_alone(within):
 
     with pytest.raises(bp.errors.EscapedReference, match="'box_set' writes a value"):
         bp.grad(lost)(4.0)
+
+    @within
+    def looped(x: Any) -> Any:
+        return lax.fori_loop(0, 3, lambda i, c: c * box.get(), x)
+
+    with pytest.raises(bp.errors.EscapedReference, match="a mutable value in a loop"):
+        bp.grad(looped)(4.0)
