@@ -137,7 +137,7 @@ def _against_depth(axes: Axes, flow: Flow) -> None:
     for number, look in enumerate(looks):
         row = flow.gradient[look]
         good = np.where(np.isfinite(row) & (row > 0), row, np.nan)
-        label = f"step {flow.steps[look]}"
+        label = f"{'' if number else 'step '}{flow.steps[look]}"
         axes.plot(good, layers, color=colours[number], label=label, lw=1.4, marker="o", ms=3)
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(LogLocator(subs=(3.0,)))
@@ -149,12 +149,10 @@ def _against_depth(axes: Axes, flow: Flow) -> None:
     axes.set_title("norm of the gradient against depth", loc="left", fontsize=10, color=INK)
     dress(axes)
     axes.tick_params(which="both", labelsize=8)
-    # Below the numbers, however high the panel is.
-    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}
-    below["borderaxespad"] = 2.9
-    axes.legend(
-        frameon=False, fontsize=8, labelcolor=INK, ncols=MOST_LINES, columnspacing=1, **below
-    )
+    # Below the numbers, however high the panel is; from the right, for on the left there is room.
+    below: dict[str, Any] = {"loc": "upper right", "bbox_to_anchor": (1, 0), "borderaxespad": 2.9}
+    below |= {"ncols": MOST_LINES, "columnspacing": 1, "handlelength": 1.4}
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK, **below)
 
 
 def _name_layers(axes: Axes, flow: Flow) -> None:

@@ -6,12 +6,16 @@ from typing import Any
 
 import matplotlib as mpl
 from markupsafe import Markup, escape
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from backprop_jax.runner.curves import INK, PALE
 
 COLOURS = {INK: "currentColor", PALE: "var(--pale)"}
 """What a picture has in common with the page is as dark or light as that is."""
+
+WHITE = "#ffffff"
+"""The ground of axes that have none of their own."""
 
 NAMES = re.compile(r' id="[\w.]+_\d+"')
 """Names that matplotlib gives to the parts of a picture, the same ones in each."""
@@ -22,10 +26,13 @@ SIZE = re.compile(r'<svg [^>]*?viewBox="([\d. ]+)"[^>]*>')
 def svg(figure: Figure, label: str) -> Markup:
     """Returns a figure as an SVG element; `label` is what is read to who cannot see it."""
     content = io.StringIO()
+    for axes in figure.axes:
+        if to_hex(axes.get_facecolor()) == WHITE:
+            axes.set_facecolor("none")
     nothing: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     options: Any = {"svg.fonttype": "none", "svg.hashsalt": label}
     with mpl.rc_context(options):
-        figure.savefig(content, format="svg", transparent=True, metadata=nothing)
+        figure.savefig(content, format="svg", facecolor="none", metadata=nothing)
     text = NAMES.sub("", content.getvalue())
     for colour, instead in COLOURS.items():
         text = text.replace(colour, instead)
