@@ -7,14 +7,20 @@ the results. Of an equation that was staged once all this is known: it is copied
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.core import ShapedArray, Trace
 from jax.extend import source_info_util
-from jax.extend.core import Literal, Primitive, set_current_trace, take_current_trace
+from jax.extend.core import (
+    Literal,
+    Primitive,
+    primitives,
+    set_current_trace,
+    take_current_trace,
+)
 
 #: Types of numbers that are not JAX's own: `bind` converts them, a trace does not take them.
 FOREIGN = {bool, int, float, complex, np.ndarray, *np.sctypeDict.values()}
@@ -65,14 +71,14 @@ class Program:
 
     Args:
       closed: a closed jaxpr.
-      call: what runs it where its equations cannot be copied. Then they keep what they were staged
-        with: the names of scopes, and what is said of how to compile them. Default: each is run,
-        and they take what there is where they are put.
+      call: the parameters of a `jit` that is bound where the equations cannot be copied. Then they
+        keep what they were staged with: the names of scopes, and what is said of how to compile
+        them. Default: each is run, and they take what there is where they are put.
     """
 
     __slots__ = ("call", "consts", "equations", "plain", "results")
 
-    def __init__(self, closed: Any, call: Callable[..., list] | None = None) -> None:
+    def __init__(self, closed: Any, call: dict | None = None) -> None:
         jaxpr = closed.jaxpr
         place = {v: i for i, v in enumerate([*jaxpr.constvars, *jaxpr.invars])}
 
@@ -100,8 +106,7 @@ class Program:
             elif self.call is None:
                 self.run(trace, values)
             else:
-                with set_current_trace(trace):
-                    return self.call(*operands)
+                return run_on(trace, primitives.jit_p, operands, self.call)
         return [values[i] if type(i) is int else i.val for i in self.results]
 
     def copy(self, trace: Any, values: list) -> None:

@@ -84,6 +84,7 @@ def renew_trace(file: Path, only: Sequence[str] | None, effort: Effort) -> None:
     Each is written when it is measured.
     """
     _, before = read(file)
+    effort = effort._replace(budget=5 * effort.budget)  # there is nothing else to measure
     found: dict[str, Figure] = {}
     for name in only or before:
         old = before[name].get("trace", Figure({}, {}))

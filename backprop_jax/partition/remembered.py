@@ -89,8 +89,9 @@ class Programs:
 
     def called(self, closed: Any) -> Program:
         """Returns the program that calls a closed jaxpr, or is what is in it."""
-        call = functools.partial(primitives.jit_p.bind, **self.holding(closed))
-        return Program(jax.make_jaxpr(call)(*closed.in_avals), call)
+        params = self.holding(closed)
+        call = functools.partial(primitives.jit_p.bind, **params)
+        return Program(jax.make_jaxpr(call)(*closed.in_avals), params)
 
     def holding(self, closed: Any) -> dict:
         """Returns the parameters of a `jit` that holds a closed jaxpr."""
