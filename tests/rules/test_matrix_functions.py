@@ -66,3 +66,22 @@ def test_a_square_root_where_eigenvalues_are_equal():
     np.testing.assert_allclose(first, np.sum(h * change(v)), rtol=1e-10)
     both = -change(change(v) @ change(w) + change(w) @ change(v))
     np.testing.assert_allclose(np.sum(gradient * w), np.sum(h * both), rtol=1e-10)
+
+
+def test_least_squares_of_low_rank():
+    """By a full rank factorization: uv has the pseudoinverse that v and u have in turn."""
+    u, v, b, k = (RNG.normal(size=shape) for shape in ((4, 2), (2, 3), (4,), (4, 2)))
+
+    def by_steps(u):
+        return jnp.sum(jnp.linalg.lstsq(u @ v, b, rcond=1e-6)[0] ** 2)
+
+    def by_factors(u):
+        inner = jnp.linalg.solve(v @ v.T, jnp.linalg.solve(u.T @ u, u.T @ b))
+        return jnp.sum((v.T @ inner) ** 2)
+
+    def both(f):
+        return jax.jit(bp.value_and_grad(lambda u: jnp.sum(bp.grad(f)(u) * k)))(u)
+
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-9), *map(both, (by_steps, by_factors))
+    )
