@@ -65,8 +65,13 @@ def test_a_loss_of_the_phases_of_schur_vectors_has_no_derivative(dtype):
 
 def test_equal_eigenvalues_of_a_schur_decomposition_are_not_told():
     x = jnp.diag(jnp.array([1.0, 1.0, 2.0, 3.0]))
-    assert jnp.isnan(bp.grad(lambda x: jnp.sum(W * sla.sqrtm(x).real))(x)).all()
-    assert (bp.grad(lambda x: jnp.sum(0 * sla.sqrtm(x).real))(x) == 0).all()
+
+    def square(x: jax.Array) -> jax.Array:
+        t, q = sla.schur(x)
+        return q @ t @ t @ q.T
+
+    assert jnp.isnan(bp.grad(lambda x: jnp.sum(W * square(x)))(x)).all()
+    assert (bp.grad(lambda x: jnp.sum(0 * square(x)))(x) == 0).all()
 
 
 def test_reflectors_that_are_none_have_no_derivative():
@@ -95,7 +100,8 @@ def test_a_part_of_the_spectrum(dtype):
     (column,) = lookup(lax.linalg.svd_p).columns
     g = (g[1], g[0], g[0].T)
     options = {"full_matrices": False, "subset_by_index": (1, 3)}
-    ours = column.formula(g, x, svd(x), (True,) * 3, compute_uv=True, **options)
+    ours = column.formula(g, x, svd(x), (True,) * 3, **options)
     np.testing.assert_allclose(ours, bp.vjp(svd, x)[1](list(g))[0], atol=1e-12)
-    ours = column.formula(g[:1], x, svd(x)[:1], (True,), compute_uv=False, **options)
+    alone = (g[0], *map(jnp.zeros_like, g[1:]))
+    ours = column.formula(alone, x, svd(x), (True, False, False), **options)
     np.testing.assert_allclose(ours, bp.vjp(lambda x: svd(x)[0], x)[1](g[0])[0], atol=1e-12)
