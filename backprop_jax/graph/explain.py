@@ -8,10 +8,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from backprop_jax.arguments import check_scalar, function_name
 from backprop_jax.check.paths import operand_names, paths_of
 from backprop_jax.engine import cotangents as ct
+from backprop_jax.engine.registry import default_float
 from backprop_jax.graph import chain, dot, drawing, page, tree
 from backprop_jax.graph.building import Builder
 from backprop_jax.graph.folded import picture
@@ -191,7 +193,13 @@ def explain(
         return fun(*args, **kwargs)[0] if has_aux else fun(*args, **kwargs)
 
     first.__name__ = title
-    staged = functools.partial(memory_plan, first, *args, argnums=tuple(places))
+    wide = default_float() == np.float64
+
+    def staged() -> MemoryPlan:
+        # It may be asked for later, where double precision is off.
+        with jax.enable_x64(wide):
+            return memory_plan(first, *args, argnums=tuple(places))
+
     return Explanation(title, *builder.build(title), recording, staged)
 
 

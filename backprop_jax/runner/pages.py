@@ -94,9 +94,11 @@ def check_pictures(lesson: Lesson, name: str) -> None:
         raise ConfigError(f"{name} has a picture that its text does not show: {one}")
 
 
-def without(text: str, picture: str, why: str) -> str:
-    """Returns a text with a picture that could not be drawn replaced by the reason."""
-    return re.sub(rf"!\[([^\]]*)\]\({re.escape(picture)}\)", rf"*(\1: {why})*", text)
+def without(text: str, missing: Mapping[str, str]) -> str:
+    """Returns a text with pictures that could not be drawn replaced by the reasons."""
+    for name, why in missing.items():
+        text = re.sub(rf"!\[([^\]]*)\]\({re.escape(name)}\)", rf"*(\1: {why})*", text)
+    return text
 
 
 def _table(numbers: Mapping[str, Any], expected: Promises) -> str:

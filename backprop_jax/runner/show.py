@@ -3,12 +3,14 @@
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from backprop_jax.errors import ConfigError
+from backprop_jax.graph.explain import Explanation
 from backprop_jax.runner import folder as run_folder
 from backprop_jax.runner.document import Document, dump
 from backprop_jax.runner.environment import environment
@@ -83,7 +85,8 @@ def show(plan: Planned, path: Path, overrides: Sequence[str], out: Path | None) 
         run_folder.write(folder / run_folder.CONFIG, dump(plan.settings))
         ran_on = environment(path.resolve().parent)
         run_folder.write_json(folder / run_folder.ENVIRONMENT, ran_on)
-        text, pictures, missing = _draw(lesson, folder)
+        pictures, missing = _draw(lesson, folder)
+        text = without(lesson.text, missing)
         drawn = Lesson(title=lesson.title, text=text, numbers=numbers, pictures=pictures)
         command = shlex.join(["backprop-jax", "run", str(path), *overrides])
         question = question_of(path)
@@ -100,19 +103,20 @@ def show(plan: Planned, path: Path, overrides: Sequence[str], out: Path | None) 
             "seconds": time.perf_counter() - began,
         }
         run_folder.write_json(folder / run_folder.SUMMARY, summary)
-        report = lesson_page(plan, drawn, ran_on, question=question, command=command, wrong=wrong)
+        shown = _unfolding(lesson, drawn, missing, folder)
+        report = lesson_page(plan, shown, ran_on, question=question, command=command, wrong=wrong)
         run_folder.write(folder / run_folder.REPORT, report)
     print(_closing(summary, wrong, plan, folder))
     return CODES.get(summary["status"], WRONG)
 
 
-def _draw(lesson: Lesson, folder: Path) -> tuple[str, dict[str, bytes], dict[str, str]]:
+def _draw(lesson: Lesson, folder: Path) -> tuple[dict[str, bytes], dict[str, str]]:
     """Writes the pictures.
 
     Returns:
-      The text, what the files hold, and why those are missing that could not be drawn.
+      What the files hold, and why those are missing that could not be drawn.
     """
-    text, pictures, missing = lesson.text, {}, {}
+    pictures, missing = {}, {}
     for name, picture in lesson.pictures.items():
         path = folder / name
         if path.parent != folder:
@@ -121,11 +125,29 @@ def _draw(lesson: Lesson, folder: Path) -> tuple[str, dict[str, bytes], dict[str
             pictures[name] = content(picture, path)
         except ImportError as error:
             missing[name] = str(error).splitlines()[0]
-            text = without(text, name, missing[name])
             continue
         with run_folder.whole(path) as file:
             file.write(pictures[name])
-    return text, pictures, missing
+    return pictures, missing
+
+
+def _unfolding(lesson: Lesson, drawn: Lesson, missing: Mapping[str, str], folder: Path) -> Lesson:
+    """Returns what the page of a browser shows: there, graphs need no Graphviz, and unfold.
+
+    Args:
+      lesson: as it was made.
+      drawn: with the pictures that could be drawn.
+      missing: why the others could not be.
+      folder: of the results.
+    """
+    text, pictures, others = lesson.text, dict(drawn.pictures), dict(missing)
+    for name in missing:
+        graph, file = lesson.pictures[name], Path(name).with_suffix(".html").name
+        if isinstance(graph, Explanation):
+            pictures[file] = content(graph, folder / file)
+            text = text.replace(f"]({name})", f"]({file})")
+            del others[name]
+    return replace(drawn, text=without(text, others), pictures=pictures)
 
 
 def _plain(value: Any) -> Any:

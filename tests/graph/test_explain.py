@@ -64,6 +64,13 @@ def test_statements_that_share_a_line(tmp_path):
     assert (float(found["h"].value), float(found["k"].value)) == (2.0, 3.0)
 
 
+def test_what_is_kept_is_asked_for_where_double_precision_is_off():
+    with jax.enable_x64(True):
+        found = bp.explain(lambda x: jnp.sin(jnp.float64(2) * x), 1.0)
+    with jax.enable_x64(False):
+        assert "float64[]" in str(found.memory)
+
+
 def test_factors_on_the_edges():
     e, d, result = textbook().operations
     assert [f.value for f in e.factors] == [-3, 2]

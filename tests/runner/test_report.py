@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import sys
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -130,14 +131,16 @@ from backprop_jax.runner.lesson import Lesson
 
 def lesson() -> Lesson:
     dot = "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 9 9'><circle r='9'/></svg>"
-    pictures = {"dot.svg": dot, "graph.html": bp.explain(lambda x: x * x, 3.0), "said.txt": NASTY}
+    pictures = {"dot.svg": dot, "graph.svg": bp.explain(lambda x: x * x, 3.0), "said.txt": NASTY}
     shown = "\\n\\n".join(f"![{NASTY}]({name})" for name in pictures)
     text = f"{NASTY} is *nasty*.\\n\\n{shown}\\n\\n| a | b |\\n|---|---|\\n| {NASTY} | 2 |"
     return Lesson(title=NASTY, text=text, numbers={NASTY: 1.0, "two": 2.0}, pictures=pictures)
 """
 
 
-def test_a_lesson_has_its_page(cli, folder):
+def test_a_lesson_has_its_page(cli, folder, monkeypatch):
+    """Its graph wants Graphviz; where there is none it is one that unfolds."""
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
     (folder / "lesson.py").write_text(f"NASTY = {NASTY!r}\n{LESSON}")
     (folder / "lesson.yaml").write_text("lesson: lesson.py\nexpected: {two: 3}\n")
     assert cli("run", "lesson.yaml", "--out", "out").code == 1
