@@ -20,6 +20,7 @@ from backprop_jax.rules.gauge import (
     is_small,
     nan_unless,
     of_spectrum,
+    of_values,
     poison,
     quotient,
     spread,
@@ -149,8 +150,8 @@ def svd(
     (of_s, of_u, of_vh), (s, u, vh) = g, z
     asks = is_asked(g[1:], asked[1:])
     if asks is None:
-        scaled = m.columns(u, 0, k) * convert(m.row(of_s), u.dtype)
-        return conjugate(product(scaled, m.rows(vh, 0, k)))
+        inner = of_values(of_s, s, u.dtype)
+        return conjugate(product(product(m.columns(u, 0, k), inner), m.rows(vh, 0, k)))
     of_u, of_v, v = conjugate(of_u), transposed(of_vh), adjoint(vh)
     if full_matrices and height > k:
         u, of_u = without_rest(u, of_u, k)

@@ -24,8 +24,9 @@ is taken for the third. A loss of eigenvalues alone that tells equal ones apart,
 a kink; what is returned is a subgradient.
 
 Second derivatives. As x moves, so do w̄_i and (vᴴ v̄)_ii, and with them ρ: their cotangents arrive
-at the eigenvectors once more and say what they say at first order. See `decompositions.of_others`
-for what other subspaces add. Third derivatives are NaN.
+at the eigenvectors once more and say what they say at first order. Of a loss of eigenvalues alone
+they tell if it is a sum over them, else NaN: see `of_values`; and `decompositions.of_others` for
+what other subspaces add. Third derivatives are NaN.
 """
 
 from collections.abc import Sequence
@@ -129,8 +130,9 @@ def of_spectrum(
     `beside` makes, of a, of what is returned, of which pairs of eigenvalues are equal and of ρ, the
     zeros that are added where there is such a pair: they move as the rest of it does.
     """
+    alone = of_values(of_w, w, a.dtype)
     if asked is None:
-        return m.diagonal_matrix(of_w, a.dtype)
+        return alone
     gap = m.row(w) - m.column(w)
     here = m.on_diagonal(gap)
     same = is_small(gap, w, axes=1)
@@ -138,9 +140,11 @@ def of_spectrum(
     tied = same & ~here & is_small(skew, unit)
     gap = lax.select(here, spread(m.row(turn), gap), gap)
     gap = lax.select(tied, lax.full_like(gap, np.inf), gap)
-    inner = m.diagonal_matrix(of_w, a.dtype) + quotient(skew, gap, w, unit)
-    within, rho = of_subspace(a, of_w, same, tied, unit, asked)
-    inner = lax.select(tied, within, inner)
+    both = m.diagonal_matrix(of_w, a.dtype)
+    inner = lax.select(spread(asked, both), both, alone) + quotient(skew, gap, w, unit)
+    within, rho, whole = of_subspace(a, of_w, w, same, tied, unit, asked)
+    within = lax.select(tied & ~spread(asked, tied), alone, within)
+    inner = lax.select(tied | whole, within, inner)
     if beside is None:
         return inner
     some = lax.reduce_or(tied, tuple(range(tied.ndim)))
@@ -151,18 +155,62 @@ def of_spectrum(
     return inner + lax.cond(some, beside, none, a, inner, tied, rho)
 
 
-def of_subspace(a: Any, of_w: Any, same: Any, tied: Any, unit: Any, asked: Any) -> tuple[Any, Any]:
+def of_values(of_w: Any, w: Any, dtype: Any) -> Any:
+    """Returns diag(w̄), of a loss that asks for no vectors.
+
+    It moves with w̄ as if equal eigenvalues had the vectors that `turn` makes of theirs: what w̄ is
+    told of x is then of a basis in which no element is like another by chance.
+    """
+    still_w = m.diagonal_matrix(lax.stop_gradient(of_w), dtype)
+
+    def turned(change: Any) -> Any:
+        q = turn(w, dtype)
+        return m.product(m.product(q, m.diagonal_matrix(change, dtype)), m.adjoint(q))
+
+    def as_it_is(change: Any) -> Any:
+        return m.diagonal_matrix(change, dtype)
+
+    return still_w + lax.cond(
+        lax.reduce_or(meeting(w), tuple(range(w.ndim + 1))), turned, as_it_is, still(of_w)
+    )
+
+
+def meeting(w: Any) -> Any:
+    """Returns which pairs of eigenvalues are equal but for rounding, none with itself."""
+    gap = m.row(w) - m.column(w)
+    return is_small(gap, w, axes=1) & ~m.on_diagonal(gap)
+
+
+def turn(w: Any, dtype: Any) -> Any:
+    """Returns a unitary matrix that mixes vectors of equal eigenvalues, and no others.
+
+    It is the Cayley transform of a skew matrix of such numbers as nothing else is made of.
+    """
+    same = meeting(w)
+    i, j = (lax.broadcasted_iota(w.dtype, same.shape, same.ndim - k) for k in (2, 1))
+    x = lax.sin(1.3 * i * i + 2.7 * j + 0.9)
+    k = x - m.transposed(x)
+    if np.issubdtype(dtype, np.complexfloating):
+        k = lax.complex(k, x + m.transposed(x))
+    k = lax.select(same, k, lax.full_like(k, 0))
+    one = m.identity(k)
+    return m.solve(one + k, one - k)
+
+
+def of_subspace(
+    a: Any, of_w: Any, w: Any, same: Any, tied: Any, unit: Any, asked: Any
+) -> tuple[Any, Any, Any]:
     """Returns ρ (a + aᴴ)/2 in each subspace of equal eigenvalues, NaN if the cotangent cannot tell.
 
     For a = 0 that is 0 if w̄ is, or if nothing is asked of the vectors. Besides, returns ρ, a column
-    with one element for each eigenvalue, 0 where it is not known.
+    with one element for each eigenvalue, 0 where it is not known, and which diagonals are not w̄:
+    those of a second derivative of values alone, whose w̄ is of other vectors, see `of_values`.
 
     As x moves, so does ρ, the mean of w̄_i / a_ii and w̄_j / a_jj. Where that cannot be had, as for
     a = 0, the derivative of what is returned is NaN, and so is the second one everywhere.
     """
     moving, moving_w = a, of_w
     a, of_w = lax.stop_gradient(a), lax.stop_gradient(of_w)
-    x = real_diagonal(a)
 
     def total(values: Any) -> Any:
         wide = spread(m.row(values), same)
@@ -173,11 +221,24 @@ def of_subspace(a: Any, of_w: Any, same: Any, tied: Any, unit: Any, asked: Any) 
     def none(errors: Any) -> Any:
         return total(lax.abs(errors)) <= bound(unit) * largest(of_w, 1)
 
-    square = total(x * x)
-    some = total(lax.abs(x)) > bound(unit) * largest(unit, 2)
-    rho = total(of_w * x) / lax.select(some, square, lax.full_like(square, 1))
-    some &= none(of_w - flat(rho) * x)
-    rho = lax.select(some, rho, lax.full_like(rho, 0))
+    def fitting(x: Any) -> tuple[Any, Any]:
+        square = total(x * x)
+        some = total(lax.abs(x)) > bound(unit) * largest(unit, 2)
+        rho = total(of_w * x) / lax.select(some, square, lax.full_like(square, 1))
+        some &= none(of_w - flat(rho) * x)
+        return some, lax.select(some, rho, lax.full_like(rho, 0))
+
+    def turned(a: Any) -> Any:
+        q = turn(w, a.dtype)
+        return real_diagonal(m.product(m.product(m.adjoint(q), a), q))
+
+    x = real_diagonal(a)
+    some, rho = fitting(x)
+    met = lax.reduce_or(tied, (tied.ndim - 1,))
+    other, other_rho = fitting(
+        lax.cond(lax.reduce_or(met, tuple(range(met.ndim))), turned, real_diagonal, a)
+    )
+    whole = same & spread(m.column(met) & other & ~some, same)
     told = tied & spread(some, tied)
     weak = lax.abs(x) <= bound(unit) * flat(largest(unit, 2))
     moved = still(moving_w - flat(rho) * real_diagonal(moving))
@@ -189,7 +250,9 @@ def of_subspace(a: Any, of_w: Any, same: Any, tied: Any, unit: Any, asked: Any) 
     nothing = poison(lax.full_like(a, 0) * hermitian, zero & ~told & spread(asked, tied))
     nan = lax.full(a.shape, np.nan, a.dtype)
     known = known + zeros_up_to(2, hermitian, told)
-    return lax.select(told, known, lax.select(zero, nothing, nan)), rho
+    again = hermitian * convert(other_rho, a.dtype) + zeros_up_to(1, hermitian, whole)
+    known = lax.select(told, known, lax.select(zero, nothing, nan))
+    return lax.select(whole, again, known), rho, whole & m.on_diagonal(whole)
 
 
 def zeros_up_to(order: int, a: Any, where: Any = None) -> Any:

@@ -128,11 +128,18 @@ def test_second_derivatives_of_equal_singular_values_are_right(values, x):
     agrees(ours, truth, 1e-9)
 
 
-def test_a_second_derivative_at_equal_eigenvalues_is_nan_and_not_wrong():
-    def loss(x: jax.Array) -> jax.Array:
+def test_a_second_derivative_of_equal_eigenvalues_is_right_for_a_sum_and_nan_for_a_product():
+    def cubes(x: jax.Array) -> jax.Array:
         return jnp.sum(jnp.linalg.eigh(x)[0] ** 3)
 
-    assert jnp.isnan(bp.hessian(loss)(jnp.eye(2))).any()
+    def power(x: jax.Array) -> jax.Array:
+        x = (x + x.T) / 2
+        return jnp.trace(x @ x @ x)
+
+    agrees(bp.hessian(cubes)(jnp.eye(2)), jax.hessian(power)(jnp.eye(2)))
+    for values in (jnp.linalg.eigvalsh, jnp.linalg.svdvals):
+        slopes = bp.grad(lambda x: jnp.prod(values(x)))  # noqa: B023
+        assert jnp.isnan(bp.grad(lambda x: jnp.sum(slopes(x)))(jnp.eye(2))).any()  # noqa: B023
 
 
 def second(grad: Callable, function: Callable) -> Callable:
