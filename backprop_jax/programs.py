@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 from jax.core import ShapedArray, Trace
 from jax.extend import source_info_util
 from jax.extend.core import (
@@ -44,6 +45,24 @@ def can_copy(kind: type[Trace]) -> bool:
     return add is not None and ", ".join(inspect.signature(add).parameters) == EQUATION
 
 
+def add(
+    trace: Any,
+    operands: list,
+    types: list,
+    primitive: Primitive,
+    params: dict,
+    source: Any,
+    context: Any = None,
+) -> list:
+    """Adds an equation to what a trace stages, and returns its results.
+
+    The one number that JAX computes while it stages, of another type, is left to it.
+    """
+    if primitive is lax.convert_element_type_p and type(operands[0].val) is Literal:
+        return [run_on(trace, primitive, operands, params)]
+    return trace.emit_eqn(operands, types, primitive, params, NOTHING, source, context)
+
+
 def copied(trace: Any, equation: Any, operands: Sequence) -> list | None:
     """Returns the results of an equation that is copied to what a trace stages, or None.
 
@@ -63,7 +82,7 @@ def copied(trace: Any, equation: Any, operands: Sequence) -> list | None:
     primitive, types = equation.primitive, [v.aval for v in equation.outvars]
     if primitive.is_high(*(v.aval for v in equation.invars), **equation.params):
         return None
-    return trace.emit_eqn(read, types, primitive, equation.params, NOTHING, source)
+    return add(trace, read, types, primitive, equation.params, source)
 
 
 class Program:
@@ -119,7 +138,7 @@ class Program:
                 values[i] if type(i) is int else trace.new_const(i.val, here, i.aval)
                 for i in operands
             ]
-            values += trace.emit_eqn(read, types, primitive, params, NOTHING, here, context)
+            values += add(trace, read, types, primitive, params, here, context)
 
     def run(self, trace: Any, values: list) -> None:
         """Runs the equations on a trace, and adds the results of each to the values."""

@@ -151,8 +151,9 @@ def test_the_reverse_pass_has_a_reverse(name):
 
 #: How many equations the gradient of each network has, the loss among them. Whoever changes a number
 #: says why; a change that claims to be none changes none. They are the same with every version of jax.
-#: Since loops run short products again, those of recurrent and stacked are longer by these.
-EQUATIONS = {"dense": 132, "convolutional": 104, "recurrent": 106, "attention": 135, "stacked": 29}
+#: Since loops run short products again, those of recurrent and stacked are longer by these. Since
+#: `relu` is run as a compiled function, what its rule made of tangents of zero is not staged.
+EQUATIONS = {"dense": 132, "convolutional": 101, "recurrent": 106, "attention": 132, "stacked": 29}
 
 
 def counts(gradient: Callable, name: str) -> int:
