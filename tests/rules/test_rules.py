@@ -29,6 +29,7 @@ from tests.rules.cases import (
     every_case,
     every_case_of_jax,
     first_of_each,
+    marks,
     one_of_each,
 )
 from tests.rules.jaxprs import USERS_OWN, equations, idle, without_rule
@@ -144,7 +145,7 @@ def test_promotes_no_type(case):
 
 @pytest.mark.parametrize(
     ("case", "dtype"),
-    [(case, dtype) for case in CASES for dtype in case.dtypes],
+    [pytest.param(case, dtype, marks=marks(case)) for case in CASES for dtype in case.dtypes],
     ids=lambda x: x.name if isinstance(x, Case) else x,
 )
 def test_keeps_shape_and_dtype(case, dtype):

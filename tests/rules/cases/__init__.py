@@ -34,9 +34,14 @@ def each(cases: list[Case]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
 
 
+def marks(case: Case) -> list[pytest.MarkDecorator]:
+    """Returns those of a case in a test that takes long: one of a primitive's is not slow."""
+    return [] if case in FIRST else [pytest.mark.slow]
+
+
 def first_of_each(cases: list[Case]) -> pytest.MarkDecorator:
-    """Returns the decorator for a test that takes long: one of a primitive's cases is not slow."""
-    rows = [pytest.param(c, marks=[] if c in FIRST else [pytest.mark.slow]) for c in cases]
+    """Returns the decorator for a test that takes long, see `marks`."""
+    rows = [pytest.param(case, marks=marks(case)) for case in cases]
     return pytest.mark.parametrize("case", rows, ids=lambda case: case.name)
 
 
