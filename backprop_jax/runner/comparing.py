@@ -215,6 +215,7 @@ def run(plan: ComparisonPlan) -> Compared:
     for picture in found.pictures.values():
         assert plan.config.steps and plan.config.steps.picture, "or there would be none"
         picture.savefig(plan.config.steps.picture)
+        print(f"\npicture: {plan.config.steps.picture}")
     return found
 
 

@@ -176,7 +176,8 @@ def test_slopes_over_the_step(cli, folder):
     assert result.code == 0
     assert (folder / "steps.png").read_bytes().startswith(b"\x89PNG")
     lines = result.out[result.out.index("\nslope by one step") :].splitlines()[3:]
-    found = {line.split()[0]: [float(x) for x in line.split()[1:]] for line in lines}
+    assert lines[-2:] == ["", "picture: steps.png"]
+    found = {line.split()[0]: [float(x) for x in line.split()[1:]] for line in lines[:-2]}
     assert len(found) == 17
     assert found["1e-03"][0] == pytest.approx(14.003, abs=1e-10)
     assert found["1e-16"][0] == 0
