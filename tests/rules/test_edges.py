@@ -10,7 +10,7 @@ import mpmath
 import numpy as np
 import pytest
 from jax import lax
-from jax.scipy.special import betainc, gammainc
+from jax.scipy.special import betainc, gammainc, xlog1py, xlogy
 
 import backprop_jax as bp
 
@@ -310,3 +310,15 @@ def test_second_derivatives_at_whole_numbers(f, order, x64):
     p, h = np.array(order), 1e-5
     rows = [(bp.grad(f)(p + step) - bp.grad(f)(p - step)) / (2 * h) for step in h * np.eye(2)]
     np.testing.assert_allclose(bp.jacrev(bp.grad(f))(p), np.stack(rows), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("log", [xlogy, xlog1py])
+def test_a_function_with_a_rule_under_vmap_along_another_axis(log):
+    """Its operands then have shapes that it is never called with."""
+    x, y = jnp.array([0.5, 2.0]), jnp.arange(1.0, 7.0).reshape(2, 3)
+
+    def rows(y: jax.Array) -> jax.Array:
+        return jax.vmap(lambda column: log(x, column), in_axes=1)(y)
+
+    ours, theirs = (take(lambda y: jnp.sum(jnp.sin(rows(y))))(y) for take in (bp.grad, jax.grad))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
