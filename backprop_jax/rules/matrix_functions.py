@@ -285,10 +285,8 @@ def least_squares(jaxpr: Any, active: Sequence[bool], run: Callable) -> Unit:
 
     def ranked(cut: Any, x: Any) -> tuple[Any, Any]:
         _, values, _ = lax.linalg.svd(x, full_matrices=False)
-        within = (values > 0) & (values >= cut * lax.slice_in_dim(values, 0, 1))
-        return lax.reduce_sum(
-            lax.convert_element_type(within, jaxpr.out_avals[2].dtype), (0,)
-        ), values
+        counted = lax.convert_element_type(within(values, cut), jaxpr.out_avals[2].dtype)
+        return lax.reduce_sum(counted, (0,)), values
 
     def model(x: Any, y: Any, *given: Any) -> list:
         _, values, _ = lax.linalg.svd(convert(lax.stop_gradient(x), dtype), full_matrices=False)
