@@ -49,6 +49,13 @@ class MissingTranspose(MissingRule, TypeError):
     """A `custom_linear_solve` was not told how to solve the transposed system."""
 
 
+class MissingReverse(MissingRule, ValueError):
+    """A `jax.custom_batching.custom_vmap` function says how it is batched, not how to reverse it.
+
+    `jax.grad` raises a ValueError there.
+    """
+
+
 class WrongRule(BackpropError, ValueError):
     """A rule that was given for a primitive or a function is not its derivative.
 

@@ -156,6 +156,18 @@ def test_not_raised_for_an_argument_not_asked_for():
         bp.grad(lambda x, y: jnp.sum(x * my_kernel.bind(y)), argnums=1)(X, X)
 
 
+def test_a_batching_rule_is_no_derivative():
+    negative = jax.custom_batching.sequential_vmap(lambda x: -x)
+    for differentiate in (jax.grad, bp.grad):
+        with pytest.raises(ValueError, match="known values for all output primals") as caught:
+            differentiate(negative)(1.0)
+    assert isinstance(caught.value, MissingRule)
+    assert "\n  written at: tests/test_errors.py" in str(caught.value)
+    ruled = jax.custom_vjp(negative)
+    ruled.defvjp(lambda x: (negative(x), None), lambda _, g: (-g,))
+    assert bp.grad(ruled)(1.0) == -1
+
+
 CALLBACKS = {
     "pure_callback": lambda x: jax.pure_callback(np.sin, jax.ShapeDtypeStruct((), "float32"), x),
     "io_callback": lambda x: io_callback(np.sin, jax.ShapeDtypeStruct((), "float32"), x),

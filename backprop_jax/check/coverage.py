@@ -51,6 +51,8 @@ REASONS = {
     "jax.grad has no rule either": "rng_uniform select_and_scatter",
     "calls Python, and says so: give the function that calls it a jax.custom_vjp": """
         io_callback pure_callback""",
+    "says how a function is batched, not how it is reversed; jax.grad refuses it, too": """
+        custom_vmap_call""",
     "talks to other instances in pieces of run-time size: not yet": "ragged_all_to_all",
 }
 

@@ -25,6 +25,7 @@ from backprop_jax.engine.registry import (
     structured,
 )
 from backprop_jax.engine.tape import written_at
+from backprop_jax.errors import MissingReverse, here, message
 from backprop_jax.partition.fence import cutting
 from backprop_jax.partition.keeping import choices, within
 from backprop_jax.partition.remembered import remembered
@@ -207,6 +208,27 @@ def log_kept(cut: Split) -> None:
     parts = ["saving inputs with shapes:" + "".join(inputs)] if inputs else []
     parts += ["saving these intermediates:" + "".join(computed)] if computed else []
     logger.log(level, "remat-decorated function %s", "\nand ".join(parts) or "saving nothing")
+
+
+batched_p = primitive_of(jax.custom_batching.sequential_vmap(lambda x: -x), 0.0)
+
+
+@pullback(batched_p)
+def batched_by_user(g: tuple) -> None:
+    """Says that a function with a batching rule of the user's has no derivative, as in JAX.
+
+    That of the function as it stands need not be the one of what the rule makes of it.
+    """
+    del g
+    raise MissingReverse(
+        message(
+            f"no rule for primitive '{batched_p}': jax.custom_batching.custom_vmap says how the "
+            "function is batched, and nothing of its derivative (Linearization failed to produce "
+            "known values for all output primals, as jax.grad puts it).",
+            written_at=here(),
+            to_go_on="give the function a rule for it: jax.custom_vjp around jax's custom_vmap.",
+        )
+    )
 
 
 def calls_python(g: tuple, needed: tuple) -> list[Missing]:

@@ -31,7 +31,7 @@ ode_test generated_fun_test custom_root_test custom_linear_solve_test shard_map_
 #: pytest's exit status: all passed, some failed, there were none.
 ENDED = (0, 1, 5)
 
-COLUMNS = ("reached", "passed", "failed with JAX, too", "excepted", "failed")
+COLUMNS = ("reached", "passed", "failed with JAX, too", "not refused", "excepted", "failed")
 
 
 class Unfinished(RuntimeError):
