@@ -23,6 +23,8 @@ import os
 
 from jax.extend import source_info_util
 
+from backprop_jax import errors as errors
+from backprop_jax import extend as extend
 from backprop_jax.api import grad as grad
 from backprop_jax.api import value_and_grad as value_and_grad
 from backprop_jax.api import vjp as vjp
@@ -45,6 +47,33 @@ from backprop_jax.version import __version__ as __version__
 from backprop_jax.watching import value_grad_and_cotangents as value_grad_and_cotangents
 
 remat = checkpoint
+
+#: What `help(backprop_jax)` shows.
+__all__ = [
+    "__version__",
+    "bisect",
+    "check_grads",
+    "checkpoint",
+    "compare",
+    "errors",
+    "explain",
+    "extend",
+    "find_nonfinite",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
+    "jvp",
+    "linear_transpose",
+    "memory_plan",
+    "remat",
+    "rules",
+    "value_and_grad",
+    "value_grad_and_cotangents",
+    "vjp",
+]
 
 # The lines that errors and profiles name are the user's, not ours.
 source_info_util.register_exclusion(os.path.dirname(__file__) + os.sep)

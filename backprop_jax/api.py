@@ -1,7 +1,7 @@
 """The public functions: pytrees in and out, `jax.grad`'s signatures, errors in the user's words."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from backprop_jax.arguments import (
     check_argument,
     check_array,
     check_pair,
+    check_reduce_axes,
     check_result,
     check_scalar,
     check_zero_times_inf,
@@ -39,6 +40,7 @@ def grad(
     has_aux: bool = False,
     holomorphic: bool = False,
     allow_int: bool = False,
+    reduce_axes: Sequence[str] = (),
     *,
     argnames: Argnames | None = None,
     zero_times_inf: ZeroTimesInf = "nan",
@@ -56,6 +58,7 @@ def grad(
       has_aux: `fun` returns a pair of the scalar and anything else, which is passed on.
       holomorphic: `fun` is holomorphic; arguments and result are complex.
       allow_int: integer arguments may be named, too; their gradient is zero, of dtype `float0`.
+      reduce_axes: there must be none, as in JAX.
       argnames: name, or names, of keyword arguments to differentiate.
       zero_times_inf: "nan", as in IEEE arithmetic and in JAX; or "zero": a factor of zero makes a
         path zero though another is infinite or NaN, so the branch that `where` did not choose and
@@ -101,6 +104,7 @@ def grad(
         has_aux,
         holomorphic,
         allow_int,
+        reduce_axes,
         argnames=argnames,
         zero_times_inf=zero_times_inf,
         remat=remat,
@@ -123,6 +127,7 @@ def value_and_grad(
     has_aux: bool = False,
     holomorphic: bool = False,
     allow_int: bool = False,
+    reduce_axes: Sequence[str] = (),
     *,
     argnames: Argnames | None = None,
     zero_times_inf: ZeroTimesInf = "nan",
@@ -146,6 +151,7 @@ def value_and_grad(
       8.0 12.0
     """
     wanted = Wanted.of(fun, argnums, argnames)
+    check_reduce_axes("grad", reduce_axes)
     check_zero_times_inf(zero_times_inf)
     check_on_nonfinite(on_nonfinite)
     kept, swapped = rematerialized(hooked(fun, hooks), remat), held(rules)
@@ -176,7 +182,9 @@ def vjp(
     fun: Callable,
     *primals: PyTree,
     has_aux: bool = False,
+    reduce_axes: Sequence[str] = (),
     saveable_args: PyTree = True,
+    in_nzs: PyTree = None,
     zero_times_inf: ZeroTimesInf = "nan",
     remat: Remat = None,
     rules: Rules | None = None,
@@ -189,9 +197,13 @@ def vjp(
       *primals: where to evaluate it. Mutable references among them get their cotangents in others,
         handed over by `pullback.with_refs`.
       has_aux: `fun` returns a pair of its result and anything else, which is passed on.
+      reduce_axes: as in `grad`.
       saveable_args: whether primals may be kept for the way back: a boolean for all, or a tree of
         them that is a prefix of `primals`. One that may not is to be put back, into `args_res` of
         the pullback, before the call. What is computed from it is kept as always.
+      in_nzs: whether primals move: booleans, as for `saveable_args`; all do by default. One that
+        does not has a cotangent of zero, and steps that depend on no other are not recorded.
+        `out_nzs` of the pullback says of each result whether it depends on one that does.
       zero_times_inf: as in `grad`.
       remat: as in `grad`.
       rules: as in `grad`.
@@ -212,6 +224,7 @@ def vjp(
       [4.0, 3.0]
     """
     run = rematerialized(hooked(fun, hooks), remat)
+    check_reduce_axes("vjp", reduce_axes)
     check_zero_times_inf(zero_times_inf)
     given, tree = jax.tree.flatten(primals)
     places = [i for i, leaf in enumerate(given) if is_reference(leaf)]
@@ -236,6 +249,9 @@ def vjp(
         return [*outs, *map(refs.freeze, held.values()), *aux_leaves]
 
     active = [ct.is_differentiable(aval) for aval in avals]
+    if in_nzs is not None:
+        pairs = zip(active, flags(tree, in_nzs, "in_nzs"), strict=True)
+        active = [a and moves for a, moves in pairs]
     with held(rules):
         values, pullback = sweep(flat, leaves, active, reading_of(zero_times_inf))
     count, result_tree, aux_tree = structure
@@ -247,7 +263,7 @@ def vjp(
     types = tree, tuple(avals), result_tree, result_avals
     pull = VJP(name, pullback, *types, primals, references=tuple(places))
     if saveable_args is not True:
-        pull.forget(flags(tree, saveable_args))
+        pull.forget(flags(tree, saveable_args, "saveable_args"))
     result = jax.tree.unflatten(result_tree, values[:count])
     return (result, pull, jax.tree.unflatten(aux_tree, values[end:])) if has_aux else (result, pull)
 

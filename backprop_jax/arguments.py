@@ -232,6 +232,12 @@ def check_tangents(name: str, primals: Any, tangents: Any) -> None:
             )
 
 
+def check_reduce_axes(name: str, reduce_axes: Sequence) -> None:
+    """Raises NotImplementedError if there are axes, which JAX takes no more."""
+    if reduce_axes:
+        raise NotImplementedError(f"reduce_axes argument to {name} is deprecated")
+
+
 def check_zero_times_inf(choice: Any) -> None:
     """Raises ValueError if the option is none of those there are."""
     if choice not in get_args(ZeroTimesInf):

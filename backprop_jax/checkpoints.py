@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -48,6 +48,7 @@ def checkpoint(
     prevent_cse: bool | Sequence[bool] = True,
     policy: Callable[..., Any] | None = None,
     static_argnums: int | tuple[int, ...] = (),
+    static_argnames: str | Iterable[str] = (),
     remat: Remat = None,
     segments: int | None = None,
 ) -> Callable:
@@ -61,6 +62,7 @@ def checkpoint(
       prevent_cse: as in `jax.checkpoint`.
       policy: as in `jax.checkpoint`.
       static_argnums: as in `jax.checkpoint`.
+      static_argnames: as in `jax.checkpoint`.
       remat: "auto": `fun` is cut in segments, and of each what is dear to compute is kept (products
         of matrices, convolutions, decompositions, loops), and otherwise what takes least memory.
         "full": of a segment what enters it is kept, and of a loop its carries, nothing else. A
@@ -97,10 +99,18 @@ def checkpoint(
         raise ValueError("policy and remat say the same thing; give one of them.")
     if remat is None and segments is None:
         return jax.checkpoint(
-            fun, prevent_cse=prevent_cse, policy=policy, static_argnums=static_argnums
+            fun,
+            prevent_cse=prevent_cse,
+            policy=policy,
+            static_argnums=static_argnums,
+            static_argnames=static_argnames,
         )
-    if static_argnums != () or prevent_cse is not True or policy is not None:
-        raise ValueError("policy, static_argnums and prevent_cse do not go with segments or remat.")
+    static = static_argnums != () or static_argnames != ()
+    if static or prevent_cse is not True or policy is not None:
+        raise ValueError(
+            "policy, static_argnums, static_argnames and prevent_cse do not go with segments or "
+            "remat."
+        )
     if segments is not None and (not isinstance(segments, int) or segments < 1):
         raise ValueError(f"segments={segments!r} is not a number of segments; 1 is the least.")
     return rematerialized(fun, "auto" if remat is None else remat, segments)

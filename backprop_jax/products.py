@@ -18,6 +18,7 @@ from backprop_jax.arguments import (
     Argnums,
     PyTree,
     check_callable,
+    check_reduce_axes,
     check_result,
     check_scalar,
     check_tangents,
@@ -163,7 +164,7 @@ class WholeTape(Tape):
             return trip_by_trip(*tracers, **params)
 
 
-def linear_transpose(fun: Callable, *primals: PyTree) -> Callable:
+def linear_transpose(fun: Callable, *primals: PyTree, reduce_axes: Sequence[str] = ()) -> Callable:
     """Returns the transpose of a linear function, as `jax.linear_transpose` does.
 
     `fun` is never run: it is read once, and its way back once more for each call.
@@ -172,6 +173,7 @@ def linear_transpose(fun: Callable, *primals: PyTree) -> Callable:
       fun: maps arrays and pytrees of them, floating or complex, to the same, or integers to
         integers; it is linear in all of its arguments together.
       *primals: arguments of `fun`, or `jax.ShapeDtypeStruct`s, read as shape and dtype.
+      reduce_axes: there must be none, as in JAX.
 
     Returns:
       A function from a cotangent of the result to a tuple with a cotangent for each of the primals.
@@ -188,6 +190,7 @@ def linear_transpose(fun: Callable, *primals: PyTree) -> Callable:
       [6.0, -2.0]
     """
     check_callable(fun)
+    check_reduce_axes("transpose", reduce_axes)
     closed, shapes = jax.make_jaxpr(fun, return_shape=True)(*primals)
     tree, result_tree = jax.tree.structure(primals), jax.tree.structure(shapes)
     avals = [*closed.in_avals, *closed.out_avals]

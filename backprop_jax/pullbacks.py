@@ -136,6 +136,12 @@ class VJP:
         self.lay_open().primals = list(primals)
 
     @property
+    def out_nzs(self) -> PyTree:
+        """For each leaf of the result, whether it depends on a primal that moves."""
+        outputs = self.whole().outputs[: self.result_tree.num_leaves]
+        return jax.tree.unflatten(self.result_tree, [slot is not None for slot in outputs])
+
+    @property
     def opaque_residuals(self) -> list:
         """What the way back reads besides."""
         return self.lay_open().others
@@ -266,18 +272,18 @@ def stands_for_none(x: Any) -> bool:
     return x is None or is_not_needed(x) or is_not_saveable(x)
 
 
-def flags(tree: Any, prefix: PyTree) -> list[bool]:
+def flags(tree: Any, prefix: PyTree, name: str) -> list[bool]:
     """Returns a flag for each leaf of a tree, from flags for parts of it, matched by position."""
     if isinstance(prefix, bool):
         return [prefix] * tree.num_leaves
     parts, children = jax.tree.leaves(prefix, is_leaf=lambda x: x is not prefix), tree.children()
     if len(parts) != len(children):
         raise ValueError(
-            f"saveable_args has {len(parts)} entries where the primals have {len(children)}: it "
+            f"{name} has {len(parts)} entries where the primals have {len(children)}: it "
             "must be a prefix of them, as a tree, whose leaves are booleans."
         )
     pairs = zip(children, parts, strict=True)
-    return [flag for child, part in pairs for flag in flags(child, part)]
+    return [flag for child, part in pairs for flag in flags(child, part, name)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

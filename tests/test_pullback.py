@@ -169,6 +169,19 @@ def test_a_primal_that_is_not_to_be_kept_is_put_back_before_the_call():
     assert not jax.tree.leaves(pullback)
 
 
+def test_a_primal_that_does_not_move_has_a_cotangent_of_zero():
+    x, d = jnp.arange(3.0), {"w": jnp.ones(3), "b": jnp.zeros(3)}
+    fun = lambda x, d: (d["w"] * x, {"b": jnp.sin(d["b"])})  # noqa: E731
+    _, pullback = bp.vjp(fun, x, d, in_nzs=(True, (False, False)))  # by key: b, w
+    assert pullback.out_nzs == (True, {"b": False})
+    of_x, of_d = pullback((x, {"b": x}))
+    np.testing.assert_array_equal(of_x, x)
+    assert all((g == 0).all() and g.shape == (3,) for g in jax.tree.leaves(of_d))
+    assert bp.vjp(fun, x, d)[1].out_nzs == (True, {"b": True})
+    with pytest.raises(ValueError, match="in_nzs has 1 entries where the primals have 2"):
+        bp.vjp(fun, x, d, in_nzs=(True,))
+
+
 @pytest.mark.parametrize("x", [2.0, np.float32(2.0), np.full(3, 2.0, np.float32)], ids=str)
 def test_a_compiled_function_may_differentiate_at_a_number_of_its_own(x):
     cube = lambda x: jnp.sum(x**3)  # noqa: E731

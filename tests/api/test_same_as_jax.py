@@ -2,6 +2,7 @@
 """The public functions against JAX's: the same call is made on both, and the results compared."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -179,6 +180,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "checkpoint":                      lambda m: m.grad(m.checkpoint(curve))(X),
     "checkpoint, policy":              lambda m: m.grad(m.checkpoint(layers, policy=jax.checkpoint_policies.dots_saveable))(PARAMS),
     "checkpoint, static":              lambda m: m.grad(m.checkpoint(lambda x, n: curve(x) ** n, static_argnums=1))(X, 2),
+    "checkpoint, static by name":      lambda m: m.grad(m.checkpoint(lambda x, n: curve(x) ** n, static_argnames="n"))(X, n=2),
+    "reduce_axes, none":               lambda m: (m.grad(curve, 0, False, False, False, ())(X), m.vjp(curve, X, reduce_axes=())[1](1.0)),
     # -- within and around jit and vmap ------------------------------------------------
     "jit of grad":                     lambda m: jax.jit(m.grad(layers))({k: v for k, v in PARAMS.items()}),
     "jit of value_and_grad":           lambda m: jax.jit(m.value_and_grad(with_aux, has_aux=True))(X),
@@ -269,11 +272,25 @@ def test_no_arguments_to_differentiate():
     assert bp.grad(pair, ())(X, X) == ()
 
 
+OF_JAX = "grad value_and_grad vjp jvp jacrev jacfwd hessian linear_transpose checkpoint".split()
+
+
 def test_every_name_is_public():
-    names = ["grad", "value_and_grad", "vjp", "jacrev", "jacobian", "hessian", "hvp"]
-    names += ["jvp", "jacfwd", "linear_transpose", "checkpoint", "remat"]
-    assert all(getattr(bp, name).__doc__ for name in names)
+    assert all(getattr(bp, name).__doc__ for name in [*OF_JAX, "jacobian", "hvp", "remat"])
     assert bp.jacobian is bp.jacrev
+    assert all(hasattr(bp, name) for name in bp.__all__)
+
+
+@pytest.mark.parametrize("name", OF_JAX)
+def test_takes_every_argument_of_jax(name):
+    def places(m):
+        listed = inspect.signature(getattr(m, name)).parameters.values()
+        names = [p.name for p in listed if p.name != "concrete"]  # which jax 0.10 refuses, too
+        return names, [p.name for p in listed if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+    (named, placed), (of_jax, placed_there) = places(bp), places(jax)
+    assert not set(of_jax) - set(named)
+    assert placed[: len(placed_there)] == placed_there
 
 
 # -- inside and around JAX's own transformations ---------------------------------------
