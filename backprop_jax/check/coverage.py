@@ -53,7 +53,6 @@ REASONS = {
         io_callback pure_callback""",
     "says how a function is batched, not how it is reversed; jax.grad refuses it, too": """
         custom_vmap_call""",
-    "talks to other instances in pieces of run-time size: not yet": "ragged_all_to_all",
 }
 
 

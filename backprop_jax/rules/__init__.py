@@ -6,6 +6,7 @@ from backprop_jax.rules import compiled as compiled
 from backprop_jax.rules import contractions as contractions
 from backprop_jax.rules import decompositions as decompositions
 from backprop_jax.rules import elementary as elementary
+from backprop_jax.rules import exchange as exchange
 from backprop_jax.rules import fft as fft
 from backprop_jax.rules import high as high
 from backprop_jax.rules import indexing as indexing

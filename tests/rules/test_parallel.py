@@ -16,7 +16,9 @@ N = 4
 TURN = [(i, (i + 1) % N) for i in range(N)]
 
 #: Primitives that stand in a jaxpr under a named axis only, so that the table has no row for them.
-COLLECTIVE = {"psum", "pmax", "pmin", "ppermute", "all_gather", "reduce_scatter", "all_to_all"}
+COLLECTIVE = set(
+    "psum pmax pmin ppermute all_gather reduce_scatter all_to_all ragged_all_to_all".split()
+)
 
 TALKS = {
     "psum": lambda x: lax.psum(x * x, "i"),
