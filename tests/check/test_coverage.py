@@ -25,7 +25,8 @@ def test_reasons_are_given_once():
 
 
 def test_no_reason_for_what_has_a_rule():
-    """What calls Python has a rule that says in its error what the reason says."""
-    having = {str(primitive) for primitive in coverage.book} - {"io_callback", "pure_callback"}
+    """Some have a rule that says in its error what the reason says."""
+    having = {str(primitive) for primitive in coverage.book}
+    having -= {"io_callback", "pure_callback", "custom_vmap_call"}
     stale = {name for names in coverage.REASONS.values() for name in names.split()} & having
     assert not stale, f"these have rules now: {sorted(stale)}"
