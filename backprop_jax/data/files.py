@@ -3,6 +3,7 @@
 import csv
 import importlib
 import importlib.util
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -202,10 +203,11 @@ def _check_array(path: Path, name: str, array: np.ndarray, shape: tuple[int | No
 
 def _exists(path: Path) -> None:
     """Raises unless there is a file, with something in it."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise DataError(f"{path} is a folder, not a file")
-    if not path.is_file():
-        beside = [file.name for file in islice(path.parent.glob("*"), 1000)]
+    if not os.path.isfile(path):
+        around = path.parent.glob("*") if os.path.isdir(path.parent) else ()
+        beside = [file.name for file in islice(around, 1000)]
         raise DataError(f"no file {path}{_close(path.name, beside)}")
     if not path.stat().st_size:
         raise DataError(f"{path} is empty")

@@ -11,6 +11,7 @@ each other key by key; anything else, a list or null too, takes the place of wha
       every: ${training.steps}          # another key; `$${` is a plain `${`
 """
 
+import itertools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +20,17 @@ from typing import Any
 
 from backprop_jax.errors import ConfigError
 from backprop_jax.runner.document import (
+    DEEPEST,
+    MOST_VALUES,
+    NO_TEXT,
     Document,
     Keys,
     Place,
     Problem,
     dotted,
     hint,
+    is_text,
+    no_file,
     override,
     raise_problems,
     read_file,
@@ -82,7 +88,9 @@ def _with_bases(path: Path, around: tuple[Path, ...], seen: list[Path]) -> Docum
     document = read_file(path)
     seen.append(path)
     named = document.values.pop(BASE, None)
-    names = [named] if isinstance(named, str) else [] if named is None else named
+    if named is None:
+        return document
+    names = [named] if isinstance(named, str) else named
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         text = f"expected the name of a file, or a list of them, got {shown(named)}"
         raise_problems([document.at_value((BASE,), text)])
@@ -103,14 +111,13 @@ def _with_bases(path: Path, around: tuple[Path, ...], seen: list[Path]) -> Docum
 
 def _unreadable(base: Path, around: tuple[Path, ...]) -> str:
     """Returns why a base file cannot be read, "" if it can."""
+    if os.path.isdir(base):
+        return f"{base} is a folder, not a YAML file"
+    if not os.path.isfile(base):
+        return no_file(base)
     if base.resolve() in around:
         circle = [*around[around.index(base.resolve()) :], base.resolve()]
         return f"a circle: {' → '.join(path.name for path in circle)}"
-    if base.is_dir():
-        return f"{base} is a folder, not a YAML file"
-    if not base.is_file():
-        siblings = sorted(file.name for file in base.parent.glob("*.y*ml"))
-        return f"no such file: {base}{hint(base.name, siblings)}"
     return ""
 
 
@@ -143,18 +150,22 @@ def _solve(document: Document, defaults: Callable[[Keys], Any]) -> list[Problem]
     """Puts what they stand for in the place of all references; returns those that lead nowhere."""
     problems: list[Problem] = []
     written = document.values
+    count = itertools.count(1)
 
     def solved(keys: Keys, value: Any, around: tuple[Keys, ...]) -> Any:
+        if next(count) > MOST_VALUES:
+            # As with anchors: a few references to references can stand for more than fits anywhere.
+            much = document.at_value((*around, keys)[0], f"more than {MOST_VALUES} values")
+            raise_problems([*document.problems, much])
         if isinstance(value, dict):
             return {key: solved((*keys, key), one, around) for key, one in value.items()}
         if isinstance(value, list):
             return [solved((*keys, index), one, around) for index, one in enumerate(value)]
         if not (isinstance(value, str) and "${" in value):
             return value
-        if not around:
-            document.references[keys] = value
         if around:
             return _text(value, lambda name: reference(keys, name, around))
+        document.references[keys] = value
         try:
             return _text(value, lambda name: reference(keys, name, around))
         except Unresolved as error:
@@ -164,8 +175,10 @@ def _solve(document: Document, defaults: Callable[[Keys], Any]) -> list[Problem]
     def reference(keys: Keys, name: str, around: tuple[Keys, ...]) -> Any:
         if name.startswith("env:"):
             return _variable(name.removeprefix("env:"))
-        target: Keys = tuple(int(key) if key.isdigit() else key for key in name.split("."))
+        target: Keys = tuple(int(key) if key.isdecimal() else key for key in name.split("."))
         around = (*around, keys)
+        if len(around) > DEEPEST:
+            raise Unresolved(f"a chain of more than {DEEPEST} references")
         if any(at[: len(target)] == target for at in around):
             raise Unresolved(f"{dotted(keys)} and ${{{name}}} go round in a circle")
         value = _at(written, target)
@@ -204,6 +217,8 @@ def _variable(name: str) -> Any:
     """Returns a variable of the environment, read as YAML."""
     name, comma, default = name.partition(",")
     found = os.environ.get(name.strip(), default.strip() if comma else None)
+    if found is not None and not is_text(found):
+        raise Unresolved(f"${{env:{name}}} {NO_TEXT}")
     if found is None:
         way = f"${{env:{name},default}} says what then"
         raise Unresolved(f"${{env:{name}}}: no such variable in the environment; {way}")
@@ -216,6 +231,8 @@ def _variable(name: str) -> Any:
 def _at(values: Any, keys: Keys) -> Any:
     """Returns the value at `keys`, None if there is none."""
     for key in keys:
+        if isinstance(values, str):
+            return None
         try:
             values = values[key]
         except (KeyError, IndexError, TypeError):

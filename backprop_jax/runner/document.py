@@ -6,6 +6,7 @@ of them are reported at once.
 """
 
 import math
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,15 @@ Keys = tuple[str | int, ...]
 
 MOST_VALUES = 100_000
 """A file with more values than this is taken for a chain of anchors that would fill the memory."""
+
+DEEPEST = 100
+"""What is nested deeper than this is no configuration."""
+
+LONGEST_NAME = 256
+"""No file has a longer name."""
+
+NO_TEXT = "is not text in UTF-8"
+TOO_DEEP = "sections or lists nested too deeply"
 
 LONGEST = 60
 """A longer text is shortened in a message."""
@@ -136,9 +146,7 @@ def read_file(path: Path) -> Document:
             text = f"expected a section of keys, got {_kind(top)}"
             document.problems.append(Problem(_place(top.start_mark, document.name), (), text))
     except RecursionError:
-        raise ConfigError(
-            f"{Place(1, 1, document.name)}: sections or lists nested too deeply"
-        ) from None
+        raise ConfigError(f"{Place(1, 1, document.name)}: {TOO_DEEP}") from None
     return document
 
 
@@ -173,7 +181,11 @@ def raise_problems(problems: Iterable[Problem]) -> None:
 
 def dotted(keys: Keys) -> str:
     """Returns a path the way an override writes it: `model.hidden.0`."""
-    return ".".join(map(str, keys))
+
+    def said(key: str) -> str:
+        return key if key.isprintable() and 0 < len(key) <= LONGEST else short(key)
+
+    return ".".join(said(str(key)) for key in keys)
 
 
 def hint(word: str, known: Iterable[str]) -> str:
@@ -184,6 +196,15 @@ def hint(word: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(known)}" if known else ""
 
 
+def is_text(text: str) -> bool:
+    """Says whether a text can be written down: it has no half of a letter of UTF-16."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def short(text: str) -> str:
     """Returns a text in quotes, shortened."""
     return repr(text) if len(text) <= LONGEST else f"{text[: LONGEST - 3]!r}..."
@@ -191,17 +212,25 @@ def short(text: str) -> str:
 
 def _text(path: Path) -> str:
     """Returns the text of a file."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ConfigError(f"{path}: a folder, not a YAML file")
-    if not path.is_file():
-        siblings = sorted(file.name for file in path.parent.glob("*.y*ml"))
-        raise ConfigError(f"{path}: no such file{hint(path.name, siblings)}")
+    if not os.path.isfile(path):
+        raise ConfigError(no_file(path))
     content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = content[: error.start].decode("utf-8-sig")
         raise ConfigError(f"{_after(before, str(path))}: not a text file in UTF-8") from None
+
+
+def no_file(path: Path) -> str:
+    """Returns that there is no such file, and which ones there are, where it can be one."""
+    # Unlike those of `Path`, functions of `os.path` do not mind a name that no file can have.
+    siblings = path.parent.glob("*.y*ml") if os.path.isdir(path.parent) else ()
+    name = str(path)
+    shown = name if name.isprintable() and len(path.name) < LONGEST_NAME else short(name)
+    return f"{shown}: no such file{hint(path.name, sorted(file.name for file in siblings))}"
 
 
 def _compose(text: str, name: str) -> yaml.Node | None:
@@ -235,6 +264,8 @@ def _build(document: Document, node: yaml.Node, keys: Keys, around: tuple[yaml.N
     if len(document.value_places) > MOST_VALUES:
         # With many anchors in a chain, a short file can stand for more values than fit anywhere.
         raise ConfigError(f"{document.value_places[keys]}: more than {MOST_VALUES} values")
+    if len(around) > DEEPEST:
+        raise ConfigError(f"{document.value_places[keys]}: {TOO_DEEP}")
     around = (*around, node)
     if isinstance(node, yaml.MappingNode) and node.tag == TAG + "map":
         return _section(document, node, keys, around)
@@ -254,6 +285,9 @@ def _section(
         if not isinstance(key, yaml.ScalarNode):
             document.problems.append(Problem(place, keys, "a key must be a single word"))
             continue
+        if not is_text(key.value):
+            document.problems.append(Problem(place, keys, f"{short(key.value)} {NO_TEXT}"))
+            continue
         inner = (*keys, key.value)
         if key.value in section:
             first = document.key_places[inner]
@@ -270,8 +304,11 @@ def _scalar(document: Document, node: yaml.Node, keys: Keys) -> Any:
     tag, text = node.tag.removeprefix(TAG), node.value
     try:
         match tag:
-            case "str":
+            case "str" if is_text(text):
                 return text
+            case "str":
+                document.problems.append(document.at_value(keys, f"{short(text)} {NO_TEXT}"))
+                return None
             case "null":
                 return None
             case "bool":
@@ -293,6 +330,10 @@ def _scalar(document: Document, node: yaml.Node, keys: Keys) -> Any:
 def override(document: Document, text: str) -> None:
     """Lays one `key.sub=value` over the document; the value is read as YAML."""
     name, equals, given = text.removeprefix("--").partition("=")
+    if not is_text(name):
+        problem = Problem(COMMAND_LINE, (), f"{short(name)} {NO_TEXT}")
+        document.problems.append(problem)
+        return
     if not (equals and name):
         reason = f"{text!r}: an override is written key.sub=value"
         document.problems.append(Problem(COMMAND_LINE, (), reason))
@@ -328,7 +369,9 @@ def read_value(text: str) -> Any:
     try:
         node = yaml.compose(text, CoreLoader)
     except yaml.YAMLError:
-        raise ConfigError(f"{text!r} is not YAML") from None
+        raise ConfigError(f"{short(text)} is not YAML") from None
+    except RecursionError:
+        raise ConfigError(f"{short(text)}: {TOO_DEEP}") from None
     value = None if node is None else _build(aside, node, (), ())
     if aside.problems:
         raise ConfigError(aside.problems[0].text)

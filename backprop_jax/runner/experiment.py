@@ -37,6 +37,7 @@ is run. Functions are called under `jax.jit`, except `data`, `init` and `results
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -116,6 +117,12 @@ def load(name: str, folders: Iterable[Path]) -> Experiment:
     module = module_of(name, folders)
     functions = {key: vars(module)[key] for key in MAY_ASK if key in vars(module)}
     models = getattr(module, "MODELS", {})
+    if not isinstance(models, Mapping):
+        raise ConfigError(f"MODELS in {name} is no dict of what makes a model, by name")
+    made = {f"{key!r} of MODELS": one for key, one in models.items()}
+    for what, one in {**functions, **made}.items():
+        if not callable(one):
+            raise ConfigError(f"{what} in {name} is no function")
     _check(name, functions, bool(models))
     return Experiment(name, functions, models)
 
@@ -154,7 +161,7 @@ def _find(name: str, folders: list[Path], what: str) -> Path | None:
     """Returns the file of a module, or None for one that Python itself can find."""
     relative = Path(name if name.endswith(".py") else name.replace(".", "/") + ".py")
     for folder in folders:
-        if (folder / relative).is_file():
+        if os.path.isfile(folder / relative):
             return folder / relative
     if not name.endswith(".py") and _installed(name):
         return None

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -75,14 +76,43 @@ def validated(
 
 
 def explain(error: ValidationError, document: Document, schema: Schema) -> list[Problem]:
-    """Returns one problem for each of pydantic's errors, placed in the document.
+    """Returns a problem for each value that pydantic has errors of, placed in the document.
 
     Args:
       error: what validation raised.
       document: the values that were validated.
       schema: their JSON schema, which knows the keys and choices.
     """
-    return [_problem(detail, document, schema) for detail in error.errors()]
+    details: dict[Keys, list[ErrorDetails]] = {}
+    for detail in error.errors():
+        keys = _written(detail, document.values)
+        details.setdefault(keys, []).append({**detail, "loc": keys})
+    return [_either(those, document, schema) for those in details.values()]
+
+
+def _written(detail: ErrorDetails, values: Any) -> Keys:
+    """Returns the keys of an error, without what pydantic adds: which of several types it means."""
+    found: list[str | int] = []
+    *_, last = (None, *detail["loc"])
+    for key in detail["loc"]:
+        items: dict[Any, Any] = dict(enumerate(values)) if isinstance(values, list) else {}
+        items |= values if isinstance(values, dict) else {}
+        if key in items or (key is last and detail["type"] == "missing"):
+            found.append(key)
+            values = items.get(key)
+    return tuple(found)
+
+
+def _either(details: list[ErrorDetails], document: Document, schema: Schema) -> Problem:
+    """Returns the errors of one value, which may be of any of several types, as one problem."""
+    found = [_problem(one, document, schema) for one in details]
+    wanted = [EXPECTED.get(one["type"]) for one in details]
+    if len(found) > 1 and all(wanted):
+        got = shown(details[0]["input"])
+        text = f"expected {' or '.join(dict.fromkeys(map(str, wanted)))}, got {got}"
+    else:
+        text = "; or ".join(dict.fromkeys(one.text for one in found))
+    return replace(found[0], text=text)
 
 
 def _problem(detail: ErrorDetails, document: Document, schema: Schema) -> Problem:

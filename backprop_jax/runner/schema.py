@@ -16,6 +16,7 @@ from pydantic import AfterValidator, ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 
 from backprop_jax.checkpoints import parsed
+from backprop_jax.errors import ConfigError
 from backprop_jax.runner.hooks import Hook
 
 EngineName = Literal["backprop_jax", "jax"]
@@ -253,14 +254,23 @@ def _settings(name: str, wanted: tuple[Field, ...], told: tuple[str, ...], stric
 
 
 def fields_of(function: Callable[..., Any], but: Collection[str] = ()) -> list[Field]:
-    """Returns the arguments of a function as fields, except those named in `but`."""
+    """Returns the arguments of a function as fields, except those named in `but`.
+
+    Raises:
+      ConfigError: it has none that can be read, or annotations that mean nothing.
+    """
+    try:
+        parameters = inspect.signature(function, eval_str=True).parameters
+    except (NameError, SyntaxError, TypeError, ValueError, AttributeError) as error:
+        name = getattr(function, "__name__", repr(function))
+        raise ConfigError(f"{name}(): its parameters cannot be read: {error}") from None
     return [
         (
             parameter.name,
             Any if parameter.annotation is parameter.empty else parameter.annotation,
             REQUIRED if parameter.default is parameter.empty else parameter.default,
         )
-        for parameter in inspect.signature(function, eval_str=True).parameters.values()
+        for parameter in parameters.values()
         if parameter.name not in but
     ]
 

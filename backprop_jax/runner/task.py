@@ -1,5 +1,6 @@
 """An experiment made ready: its data on the device, its functions with one signature for all."""
 
+import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
@@ -205,11 +206,11 @@ def _parts(plan: Plan) -> tuple[Any, Any]:
 
 def _found(plan: Plan, key: str, value: Any) -> Any:
     """Returns a setting; a path is looked for here, then beside the file that gives it."""
-    if not isinstance(value, Path) or value.exists():
+    if not isinstance(value, Path) or os.path.exists(value):
         return value
     written = Path(plan.document.at_value(("data", key), "").place.source)
     beside = written.parent / value
-    return beside if written.is_file() and beside.exists() else value
+    return beside if written.is_file() and os.path.exists(beside) else value
 
 
 def _blamed(plan: Plan, settings: dict[str, Any], error: DataError) -> Keys:

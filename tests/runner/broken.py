@@ -36,7 +36,11 @@ WRONG = {
     "momentum: 0.9": ["much", "true", "[0.9]", "{a: 0.9}", ".nan"],
     "steps: 4": ["0", "-3", "4.5", "soon", "true", "[4]", "1e3"],
     "batch_size: 16": ["0", "65", "1000000", "half", "16.0", "-16"],
-    "engine: backprop_jax": ["jaks", "null", "3", "[jax]"],
+    "engine: backprop_jax": [
+        *("jaks", "null", "3", "[jax]"),
+        *(f"jax, remat: {remat}" for remat in ("[1]", "1e9", "true", "MiB", "-5", "{a: 1}")),
+        *(f"jax, hooks: {hooks}" for hooks in ("[a]", "{a: 3}", "{a: {scale: .nan}}")),
+    ],
     "keep: 1": ["-1", "all", "null", "1.5"],
     "every: 2,": ["-1,", "often,", "null,"],
     "best: loss": ["los", "3", "[loss]", "accuracy"],
@@ -81,6 +85,30 @@ SYNTAX = {
     "an at": b"seed: @3\n",
     "a backquote": b"seed: `3`\n",
     "a merge": b"<<: {seed: 3}\n",
+    "a merge within": b"training: {<<: {steps: 4}, steps: 4}\n",
+    "a key of two lines": b'"se\\ned": 3\n',
+    "a key that colours": b'"\\e[31mseed": 3\n',
+    "a key without a letter": b'"": 3\n',
+    "a key of half a letter": b'"\\ud800": 3\n',
+    "half a letter": b'precision: "\\udfff"\n',
+    "a long key": b"a" * 900 + b": 3\n",
+    "dashes": b"---\n",
+    "dots": b"---\n...\n",
+    "a mark and a typo": b"\xef\xbb\xbfsede: 3\n",
+    "carriage returns": b"seed: 3\rsede: 3\r",
+    "nested a little": b"data: " + b"[" * 250 + b"]" * 250 + b"\n",
+    "sections nested a little": b"data: " + b"{a: " * 250 + b"}" * 250 + b"\n",
+    "references": b"data: {a0: [1], "
+    + b", ".join(
+        b"a%d: [%s]" % (n, b", ".join([b"'${data.a%d}'" % (n - 1)] * 9)) for n in range(1, 9)
+    )
+    + b"}\n",
+    "references in a text": b"data: {a0: x, "
+    + b", ".join(b"a%d: '%s'" % (n, b"${data.a%d}" % (n - 1) * 9) for n in range(1, 9))
+    + b"}\n",
+    "a chain of references": b"data: {"
+    + b", ".join(b"a%d: '${data.a%d}'" % (n, n + 1) for n in range(101))
+    + b", a101: 1}\n",
     "nested": b"data: " + b"[" * 3000 + b"]" * 3000 + b"\n",
     "nested sections": b"data: " + b"{a: " * 3000 + b"}" * 3000 + b"\n",
     "anchors": b"a0: &a0 [1]\n"
@@ -118,6 +146,9 @@ BASE = {
     "a program": "base: line.py",
     "many": f"base: [{', '.join(['line.yaml'] * 200)}]",
     "null within": "base: [null]",
+    "a NUL": 'base: "a\\0b"',
+    "a long name": f"base: {'a' * 900}",
+    "a reference": "base: ${env:HOME}",
 }
 
 BESIDE = {
@@ -131,7 +162,8 @@ BESIDE = {
 
 REFERENCES = [
     *("${nothing}", "${seed}", "${env:BACKPROP_JAX_NOT_SET}", "${", "${}", "${training.stepz}"),
-    *("a${data}", "${training.steps", "${env:}", "${model.name}"),
+    *("a${data}", "${training.steps", "${env:}", "${model.name}", "${model.scales.7}"),
+    *("'${model.scales.²}'", "${model.basis.0}", "'${...}'", "'${${a}}'", "${model.scales.-1}"),
 ]
 
 

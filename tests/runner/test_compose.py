@@ -46,7 +46,7 @@ BAD_BASES = [
     ({"a": "base: a"}, "a:1:7: base: a circle: a → a"),
     ({"a": "base: b", "b": "x: 1\nbase: [c, a]", "c": ""}, "b:2:11: base.1: a circle: a → b → a"),
     ({"a": "base: [b]", "b": "base: c", "c": "base: b"}, "c:1:7: base: a circle: b → c → b"),
-    ({"a": "base: lime.yaml"}, "a:1:7: base: no such file: lime.yaml; did you mean 'line.yaml'?"),
+    ({"a": "base: lime.yaml"}, "a:1:7: base: lime.yaml: no such file; did you mean 'line.yaml'?"),
     ({"a": "base: ."}, "a:1:7: base: . is a folder, not a YAML file"),
     ({"a": "base: 3"}, "a:1:7: base: expected the name of a file, or a list of them, got 3"),
     (
