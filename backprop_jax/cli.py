@@ -6,16 +6,17 @@ progress saved for `run --resume`; 141 whoever read what is printed, as `head`, 
 """
 
 import argparse
+import io
 import os
-import select
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from backprop_jax.check.witnesses.named import WITNESSES
-from backprop_jax.errors import BackpropError, ConfigError
+from backprop_jax.errors import BackpropError, CannotPrint, ConfigError
 from backprop_jax.version import __version__
 
 OPTIONAL = ("matplotlib", "optax", "pydantic", "rich", "sklearn", "yaml")
@@ -93,57 +94,84 @@ ALONE = {"--resume": "--resume=", "--vectorised": f"--vectorised={AT_ONCE}"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
+    output: Any = Output(sys.stdout or io.StringIO())
     try:
-        code = _done(_arguments(argv))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        if not _is_closed(sys.stdout.fileno()):
-            raise
-        # What is left to be said goes nowhere, or Python would complain of it at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return UNREAD
-    return code
+        with redirect_stdout(output):
+            try:
+                return _done(_arguments(argv))
+            finally:
+                output.flush()
+    except CannotPrint as error:
+        _silence(sys.stdout)
+        if error.unread:
+            return UNREAD
+        _tell(error)
+        return WRONG
+    except BackpropError as error:
+        _tell(error)
+        return BAD if isinstance(error, ConfigError) else WRONG
 
 
-def _is_closed(pipe: int) -> bool:
-    """Says whether nobody reads any more what is written there, where the system can tell."""
-    if not hasattr(select, "poll"):
-        return False
-    waiting = select.poll()
-    waiting.register(pipe, 0)
-    return any(event & select.POLLERR for _, event in waiting.poll(0))
+class Output:
+    """What is printed to, whose failures are told from those of other files."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, text: str) -> int:
+        """Prints a text."""
+        return self._tried(lambda: self._file.write(text))
+
+    def flush(self) -> None:
+        """Returns when all is printed."""
+        self._tried(self._file.flush)
+
+    def _tried(self, do: Callable[[], Any]) -> Any:
+        try:
+            return do()
+        except OSError as error:
+            raise CannotPrint(error) from error
+
+
+def _tell(error: BackpropError) -> None:
+    """Says what is wrong, if that can be said."""
+    try:
+        print(error, file=sys.stderr, flush=True)
+    except OSError:
+        _silence(sys.stderr)
+
+
+def _silence(file: Any) -> None:
+    """Has what is left to be said go nowhere, or Python would complain of it at its end."""
+    with suppress(AttributeError, OSError, ValueError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), file.fileno())
 
 
 def _done(given: argparse.Namespace) -> int:
     """Does what was asked; returns the exit code."""
     if not (commands and explaining and kinds and listing and sweep):
-        print("backprop-jax needs more packages: pip install 'backprop-jax[run]'", file=sys.stderr)
-        return BAD
-    try:
-        match given.command:
-            case "run" if given.print_config:
-                return commands.print_config(given.config, given.overrides)
-            case "run":
-                return kinds.run(given.config, given.overrides, given.out, given.resume)
-            case "sweep":
-                where = (given.out, given.resume)
-                return sweep.sweep(given.config, given.overrides, *where, given.vectorised)
-            case "compare":
-                options = {key: getattr(given, key) for key in COMPARE}
-                return commands.compare(given.target, given.overrides, commands.Asked(**options))
-            case "explain":
-                options = {key: getattr(given, key) for key in EXPLAIN}
-                return explaining.write_explained(given.target, given.overrides, **options)
-            case "list":
-                return listing.print_list(given.folder)
-            case _:
-                return commands.schema()
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return BAD
-    except BackpropError as error:
-        print(error, file=sys.stderr)
-        return WRONG
+        raise ConfigError("backprop-jax needs more packages: pip install 'backprop-jax[run]'")
+    match given.command:
+        case "run" if given.print_config:
+            return commands.print_config(given.config, given.overrides)
+        case "run":
+            return kinds.run(given.config, given.overrides, given.out, given.resume)
+        case "sweep":
+            where = (given.out, given.resume)
+            return sweep.sweep(given.config, given.overrides, *where, given.vectorised)
+        case "compare":
+            options = {key: getattr(given, key) for key in COMPARE}
+            return commands.compare(given.target, given.overrides, commands.Asked(**options))
+        case "explain":
+            options = {key: getattr(given, key) for key in EXPLAIN}
+            return explaining.write_explained(given.target, given.overrides, **options)
+        case "list":
+            return listing.print_list(given.folder)
+        case _:
+            return commands.schema()
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -201,8 +229,8 @@ def _count(text: str) -> int:
     """Returns a number of runs.
 
     Raises:
-      ValueError: it is none, or not above 0.
+      ArgumentTypeError: it is none.
     """
-    if (count := int(text)) < 1:
-        raise ValueError
+    if not text.isdecimal() or (count := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of runs, got {text!r}")
     return count

@@ -136,6 +136,18 @@ class DataError(ConfigError):
         self.about = about
 
 
+class CannotPrint(BackpropError):
+    """What is said cannot be printed: the disk is full, or whoever read it has closed it.
+
+    Attributes:
+      unread: whether it is the latter.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"cannot print: {error.strerror or error}")
+        self.unread = isinstance(error, BrokenPipeError)
+
+
 class CannotWrite(BackpropError, OSError):
     """A result could not be written: the disk is full, or the folder is not to be written in.
 

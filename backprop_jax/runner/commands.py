@@ -1,6 +1,7 @@
 """What else the command line can do: compare, schema. Each returns the exit code."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from backprop_jax.runner import comparing
 from backprop_jax.runner.compose import BASE, read
 from backprop_jax.runner.document import given
 from backprop_jax.runner.first import first_step
+from backprop_jax.runner.folder import refuse_nowhere
 from backprop_jax.runner.kinds import KINDS, Kind, kind_of
 from backprop_jax.runner.plan import Plan, default_of, explained, make_plan
 from backprop_jax.runner.run import COMPLETED, WRONG
@@ -69,7 +71,9 @@ def compare(target: str, overrides: Sequence[str], asked: Asked) -> int:
     Returns:
       0 when they agree, 1 when they do not.
     """
-    if ":" in target and not Path(target).is_file():
+    for option in ("json", "markdown", "html"):
+        refuse_nowhere(option, getattr(asked, option))
+    if ":" in target and not os.path.isfile(target):
         document = given([*overrides, f"function={target}", *asked.overrides])
         plan: Any = comparing.plan_of(document, [Path()])
         found, title = comparing.run(plan), plan.title

@@ -39,6 +39,7 @@ from backprop_jax.runner.document import Document
 from backprop_jax.runner.environment import environment
 from backprop_jax.runner.experiment import named_in
 from backprop_jax.runner.explain import validated
+from backprop_jax.runner.folder import ELSEWHERE, writing
 from backprop_jax.runner.lesson import Lesson, content
 from backprop_jax.runner.plan import folders_around
 from backprop_jax.runner.promises import Promises
@@ -214,7 +215,8 @@ def run(plan: ComparisonPlan) -> Compared:
     print(found.text)
     for picture in found.pictures.values():
         assert plan.config.steps and plan.config.steps.picture, "or there would be none"
-        picture.savefig(plan.config.steps.picture)
+        with writing(Path(plan.config.steps.picture), ELSEWHERE):
+            picture.savefig(plan.config.steps.picture)
         print(f"\npicture: {plan.config.steps.picture}")
     return found
 
@@ -274,16 +276,21 @@ def write(
 ) -> None:
     """Writes what was found to the files that are asked for; `plan` is of any kind."""
     report = found.report
+
+    def put(file: Path, text: str) -> None:
+        with writing(file, ELSEWHERE):
+            file.write_text(text, encoding="utf-8")
+
     if to_json:
-        to_json.write_text(json.dumps(report.to_dict(), indent=2) + "\n")
+        put(to_json, json.dumps(report.to_dict(), indent=2) + "\n")
     if to_markdown:
-        to_markdown.write_text(report.to_markdown())
+        put(to_markdown, report.to_markdown())
     if to_html:
         lesson = lesson_of(found, title)
         drawn = {name: content(picture, Path(name)) for name, picture in found.pictures.items()}
         wrong = [] if report.ok else [report.words()[-1]]
         page = lesson_page(plan, replace(lesson, pictures=drawn), environment(Path()), wrong=wrong)
-        to_html.write_text(page, encoding="utf-8")
+        put(to_html, page)
 
 
 def witnesses_of(words: Sequence[str], load: Callable[[str], Any]) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """`backprop-jax explain`: the backward pass of a function, or of an experiment's first step."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 from pydantic import TypeAdapter
 
-from backprop_jax.errors import CannotWrite, ConfigError
+from backprop_jax.errors import ConfigError
 from backprop_jax.graph import drawing
 from backprop_jax.graph.explain import FORMATS, Explanation, explain
 from backprop_jax.runner.comparing import WIDE, Comparison, prepared, told
@@ -14,6 +15,7 @@ from backprop_jax.runner.compose import read
 from backprop_jax.runner.document import Document, given
 from backprop_jax.runner.explain import validated
 from backprop_jax.runner.first import step_explained
+from backprop_jax.runner.folder import ELSEWHERE, refuse_nowhere, writing
 from backprop_jax.runner.kinds import kind_of
 from backprop_jax.runner.plan import default_of, folders_around, make_plan
 
@@ -60,9 +62,10 @@ def write_explained(
       0.
 
     Raises:
-      ConfigError: the target cannot be explained, or the file not be written.
+      ConfigError: the target cannot be explained, or the file is no good.
+      CannotWrite: it cannot be written.
     """
-    is_function = ":" in target and not Path(target).is_file()
+    is_function = ":" in target and not os.path.isfile(target)
     if Path(target).suffix == ".py":
         raise ConfigError(f"{target}: a Python file; name a function of it, {target}:FUNCTION")
     name = target.rpartition(":")[2] if is_function else Path(target).stem
@@ -72,10 +75,8 @@ def write_explained(
         found = function_explained(given(words), [Path()])
     else:
         found = file_explained(Path(target), overrides, args, dtype)
-    try:
+    with writing(file, ELSEWHERE):
         found.save(file)
-    except OSError as error:
-        raise CannotWrite(f"cannot write {file}: {error.strerror}") from None
     count = len(found.operations)
     print(f"{file}: {name}, {count} step{'s' * (count != 1)}")
     return 0
@@ -111,8 +112,7 @@ def checked(file: Path) -> Path:
     ending = file.suffix.removeprefix(".")
     if ending not in FORMATS:
         raise ConfigError(f"--output {file}: a file ends in one of {', '.join(FORMATS)}")
-    if not file.parent.is_dir():
-        raise ConfigError(f"--output {file}: there is no folder {file.parent}")
+    refuse_nowhere("output", file)
     if ending in ("svg", "png"):
         try:
             drawing.graphviz()

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -32,6 +33,9 @@ RUNS = Path("runs")
 LOCK = ".lock"
 UNFINISHED = ".unfinished"
 
+AGAIN = "make room, then run the same command with --resume; what was there is whole"
+ELSEWHERE = "make room, or name another place"
+
 
 def make_folder(out: Path | None, name: str) -> Path:
     """Returns a new folder: `out`, or runs/<name>-<time>-<n> with the first n that is free.
@@ -40,19 +44,34 @@ def make_folder(out: Path | None, name: str) -> Path:
       ConfigError: `out` is a file, or has files in it; results are never written over.
     """
     if out is None:
+        with writing(RUNS, ELSEWHERE):
+            RUNS.mkdir(exist_ok=True)
         stem = RUNS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
         return next(folder for n in itertools.count(1) if _made(folder := Path(f"{stem}-{n}")))
     refuse_used(out)
-    out.mkdir(parents=True, exist_ok=True)
+    with writing(out, ELSEWHERE):
+        out.mkdir(parents=True, exist_ok=True)
     return out
 
 
 def refuse_used(out: Path | None) -> None:
     """Raises if a folder for results cannot be used: it is a file, or has files in it."""
-    if out is not None and out.exists() and not out.is_dir():
+    if out is not None and os.path.exists(out) and not out.is_dir():
         raise ConfigError(f"--out {out}: a file, not a folder")
-    if out is not None and out.is_dir() and any(out.iterdir()):
+    if out is not None and os.path.isdir(out) and any(out.iterdir()):
         raise ConfigError(f"--out {out}: not empty; name another folder, or remove it")
+
+
+def refuse_nowhere(option: str, file: Path | None) -> None:
+    """Raises if an option names a file that cannot be one: a folder, or in a folder there is not.
+
+    Raises:
+      ConfigError: it does.
+    """
+    if file is not None and file.is_dir():
+        raise ConfigError(f"--{option} {file}: a folder, not a file")
+    if file is not None and not file.parent.is_dir():
+        raise ConfigError(f"--{option} {file}: there is no folder {file.parent}")
 
 
 @contextmanager
@@ -61,26 +80,33 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises:
       ConfigError: another process is writing in this folder.
+      CannotWrite: nobody can.
     """
-    with (folder / LOCK).open("a+", encoding="utf-8") as file:
+    path = folder / LOCK
+    with writing(path):
+        opened = path.open("a+b", buffering=0)
+    with opened as file:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 file.seek(0)
-                owner = f" (process {pid})" if (pid := file.read().strip()) else ""
+                owner = f" (process {pid})" if (pid := file.read().decode().strip()) else ""
                 text = f"{folder}: another run{owner} is writing in this folder"
                 raise ConfigError(message(text, to_go_on="let it end, or stop it")) from None
-            file.seek(0)
-            file.truncate()
-            file.write(str(os.getpid()))
-            file.flush()
+            with writing(path):
+                file.truncate(0)
+                file.write(str(os.getpid()).encode())
         yield
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, way: str = AGAIN) -> Iterator[None]:
     """Says of any failure of the system within that it was this file that could not be written.
+
+    Args:
+      path: the file, or the folder.
+      way: to go on.
 
     Raises:
       CannotWrite: it could not.
@@ -90,9 +116,18 @@ def writing(path: Path) -> Iterator[None]:
     except CannotWrite:
         raise
     except OSError as error:
-        way = "make room, then run the same command with --resume; what was there is whole"
         what = f"cannot write {path.name}: {error.strerror or error}"
         raise CannotWrite(message(what, written_at=str(path.parent), to_go_on=way)) from error
+
+
+@contextmanager
+def lastly() -> Iterator[None]:
+    """Leaves what cannot be written within untold, if an error is under way already.
+
+    On a full disk, what is written at the end fails as well; the first error is the one to tell.
+    """
+    with suppress(*([CannotWrite] if sys.exc_info()[0] else [])):
+        yield
 
 
 @contextmanager
@@ -139,8 +174,15 @@ def write_over(path: Path, text: str, step: int) -> None:
     `config.yaml` becomes `config.before-step-200.yaml`.
     """
     if path.exists() and path.read_text(encoding="utf-8") != text:
-        os.replace(path, path.with_name(f"{path.stem}.before-step-{step}{path.suffix}"))
+        with writing(path):
+            os.replace(path, path.with_name(f"{path.stem}.before-step-{step}{path.suffix}"))
     write(path, text)
+
+
+def add(path: Path, text: str) -> None:
+    """Adds to a file."""
+    with writing(path), path.open("a", encoding="utf-8") as file:
+        file.write(text)
 
 
 @dataclass(frozen=True)
@@ -173,9 +215,11 @@ def json_lines(path: Path, position: int = 0) -> Iterator[Lines]:
     """Yields a file of JSON lines to add to, cut at `position`, a number of bytes."""
     with writing(path):
         path.touch()
-    with path.open("r+b", buffering=0) as file:
-        file.truncate(position)
-        file.seek(position)
+        opened = path.open("r+b", buffering=0)
+    with opened as file:
+        with writing(path):
+            file.truncate(position)
+            file.seek(position)
         yield Lines(path, file)
 
 
@@ -231,10 +275,11 @@ def _gradient_check(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 def _made(folder: Path) -> bool:
     """Makes a folder; says whether it was not there before."""
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        return False
+    with writing(folder, ELSEWHERE):
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            return False
     return True
 
 

@@ -61,8 +61,8 @@ class Keeper:
         self._saved_at = time.monotonic()
         with writing(self._folder):
             self._folder.mkdir(exist_ok=True)
-        for unfinished in self._folder.glob(f".*{UNFINISHED}"):
-            unfinished.unlink()
+            for unfinished in self._folder.glob(f".*{UNFINISHED}"):
+                unfinished.unlink()
 
     def __enter__(self) -> Self:
         return self

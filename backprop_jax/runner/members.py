@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from backprop_jax.errors import CannotWrite
 from backprop_jax.runner import folder as run_folder
 from backprop_jax.runner.document import dump
 from backprop_jax.runner.keeper import first_facts
@@ -145,7 +144,7 @@ def member_of(
     step = int(begun.state.step)
     run_folder.write_over(folder / run_folder.CONFIG, dump(plan.settings), step)
     run_folder.write_over(folder / run_folder.ENVIRONMENT, environment, step)
-    say(folder / said, out.getvalue())
+    run_folder.add(folder / said, out.getvalue())
     return Member(plan, task, part, folder, begun, facts)
 
 
@@ -159,13 +158,7 @@ def close(one: Member, many: int, said: str) -> None:
     """
     summary = run_folder.summarize(one.records, one.status, one.why)
     summary |= {"warnings": [], "resumed": one.facts["resumed"]}
-    with suppress(*([CannotWrite] if one.status == "failed" else [])):
+    with run_folder.lastly():
         run_folder.write_json(one.folder / run_folder.SUMMARY, summary)
         report(one.plan, one.task, one.folder, summary, one.records, summary["seconds"] / many)
-        say(one.folder / said, closing(summary, one.plan, one.folder) + "\n")
-
-
-def say(path: Path, text: str) -> None:
-    """Adds to what a run by itself would print."""
-    with run_folder.writing(path), path.open("a", encoding="utf-8") as file:
-        file.write(text)
+        run_folder.add(one.folder / said, closing(summary, one.plan, one.folder) + "\n")

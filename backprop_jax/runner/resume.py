@@ -7,7 +7,7 @@ from typing import Any
 
 from backprop_jax.errors import ConfigError, message
 from backprop_jax.runner.explain import shown
-from backprop_jax.runner.folder import LOCK, RUNS
+from backprop_jax.runner.folder import CONFIG, LOCK, RUNS, UNFINISHED
 
 LATEST = Path()
 """What `--resume` without a folder says."""
@@ -26,15 +26,17 @@ FIXED = (
 """Settings, or sections of them, that decide what has been done already."""
 
 
-def folder_of(given: Path, name: str) -> Path:
+def folder_of(given: Path, name: str, what: str = "run", first: str = CONFIG) -> Path:
     """Returns the folder that `--resume` means.
 
     Args:
       given: the folder, or `LATEST`.
       name: of the configuration, without `.yaml`; the latest run is the latest of that name.
+      what: should be there.
+      first: the file that is written before all others.
 
     Raises:
-      ConfigError: there is no such folder, or it is not that of a run.
+      ConfigError: there is no such folder, or there is something else in it.
     """
     if given == LATEST:
         return _latest(name)
@@ -42,8 +44,8 @@ def folder_of(given: Path, name: str) -> Path:
         reason = "not a folder" if given.exists() else "no such folder"
         raise ConfigError(f"--resume {given}: {reason}")
     inside = {path.name for path in given.iterdir()} - {LOCK}
-    if inside and "config.yaml" not in inside and ".config.yaml.unfinished" not in inside:
-        raise ConfigError(f"--resume {given}: not the folder of a run: it has no config.yaml")
+    if inside and not inside & {first, f".{first}{UNFINISHED}"}:
+        raise ConfigError(f"--resume {given}: not the folder of a {what}: it has no {first}")
     return given
 
 

@@ -6,14 +6,13 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import jax
 from rich.console import Console
 
-from backprop_jax.errors import CannotWrite, ConfigError, message
+from backprop_jax.errors import ConfigError, message
 from backprop_jax.runner import folder as run_folder
 from backprop_jax.runner.curves import draw
 from backprop_jax.runner.display import display
@@ -178,8 +177,7 @@ def _train(
         warnings = warned(flow, records) if flow else []
         summary = run_folder.summarize(records, status, why)
         summary |= {"warnings": warnings, "resumed": facts["resumed"]}
-        # On a full disk these fail as well; the first error is the one to be told.
-        with suppress(CannotWrite) if status == "failed" else nullcontext():
+        with run_folder.lastly():
             run_folder.write_json(folder / run_folder.SUMMARY, summary)
             title = f"{Path(plan.document.name).stem}: {_chosen(plan)}"
             draw(records, title, folder / run_folder.CURVES)

@@ -122,7 +122,8 @@ def _draw(lesson: Lesson, folder: Path) -> tuple[dict[str, bytes], dict[str, str
         if path.parent != folder:
             raise ConfigError(f"{name!r}: a picture's name is that of a file, without folders")
         try:
-            pictures[name] = content(picture, path)
+            with run_folder.writing(path, run_folder.ELSEWHERE):
+                pictures[name] = content(picture, path)
         except ImportError as error:
             missing[name] = str(error).splitlines()[0]
             continue

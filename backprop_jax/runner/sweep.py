@@ -16,10 +16,11 @@ from matplotlib.figure import Figure
 from backprop_jax.errors import ConfigError, message
 from backprop_jax.runner import folder as run_folder
 from backprop_jax.runner.curves import COLOURS, INK, dress
+from backprop_jax.runner.document import dotted
 from backprop_jax.runner.kinds import kind_of, run
 from backprop_jax.runner.numbers import numbers_of
 from backprop_jax.runner.report.page import sweep_page
-from backprop_jax.runner.resume import LATEST, changes, folder_of
+from backprop_jax.runner.resume import changes, folder_of
 from backprop_jax.runner.run import CODES, COMPLETED, INTERRUPTED, STOPPED, WRONG
 from backprop_jax.runner.vectorised import run_together
 
@@ -76,7 +77,10 @@ def sweep(
             raise ConfigError(f"--vectorised: a {shown.name} has no steps to do at once")
         numbers_of(plans)
     name = f"{path.stem}-sweep"
-    folder = run_folder.make_folder(out, name) if resume is None else _old(resume, name)
+    if resume is None:
+        folder = run_folder.make_folder(out, name)
+    else:
+        folder = folder_of(resume, name, "sweep", GRID)
     with run_folder.locked(folder):
         _remember(folder, overrides, plans[0].settings)
         print(f"{len(runs)} runs of {path}, in {folder}")
@@ -100,7 +104,10 @@ def grid(overrides: Sequence[str]) -> list[One]:
     choices = {}
     for text in overrides:
         key, _, value = text.removeprefix("--").partition("=")
-        choices[key] = values_of(value)
+        values = values_of(value)
+        if key in choices and len(values) + len(choices[key]) > 2:
+            raise ConfigError(f"command line: {dotted((key,))}: given twice, with several values")
+        choices[key] = values
     varied = [key for key, values in choices.items() if len(values) > 1]
     if not varied:
         way = "give a key several values, as in seed=0..4 or optimizer.learning_rate=1e-3,1e-2"
@@ -144,14 +151,6 @@ def _range(text: str) -> list[str]:
             f"command line: {text}: expected first..last, at most {MOST_RUNS} of them"
         )
     return [str(number) for number in range(first, last + 1)]
-
-
-def _old(resume: Path, name: str) -> Path:
-    """Returns the folder of the sweep to go on with."""
-    folder = folder_of(resume, name) if resume == LATEST else resume
-    if not (folder / GRID).is_file():
-        raise ConfigError(f"--resume {folder}: not the folder of a sweep: it has no {GRID}")
-    return folder
 
 
 def _remember(folder: Path, overrides: Sequence[str], settings: dict[str, Any]) -> None:
@@ -212,8 +211,8 @@ def _do(path: Path, one: One, folder: Path) -> None:
             run(path, one.overrides, **where)
     finally:
         if folder.is_dir():
-            with (folder / SAID).open("a", encoding="utf-8") as file:
-                file.write(said.getvalue())
+            with run_folder.lastly():
+                run_folder.add(folder / SAID, said.getvalue())
 
 
 def _summary(folder: Path) -> dict[str, Any]:

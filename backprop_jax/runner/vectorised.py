@@ -99,7 +99,8 @@ def run_together(
         with ExitStack() as stack:
             members = []
             for plan, task, part, folder in zip(plans, tasks, parts, folders, strict=True):
-                folder.mkdir(exist_ok=True)
+                with run_folder.writing(folder):
+                    folder.mkdir(exist_ok=True)
                 stack.enter_context(run_folder.locked(folder))
                 members.append(member_of(plan, task, part, folder, marks[part], where, said))
             # Those that were stopped at different steps are not at the same place in their epochs.

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import jax
 import pytest
@@ -64,13 +65,45 @@ def test_schema_describes_every_key_of_every_kind(cli):
     assert set(names) == set(OPTIMIZERS)
 
 
-def test_output_that_nobody_reads_is_no_fault(monkeypatch):
-    """As of `backprop-jax schema | head`."""
-    reading, writing = os.pipe()
-    os.close(reading)
-    with os.fdopen(writing, "w") as file:
-        monkeypatch.setattr(sys, "stdout", file)
-        assert cli_module.main(["schema"]) == 141
+@pytest.fixture(params=["unread", "full"])
+def deaf(request):
+    """Returns a file that takes nothing, with the exit code and the error of that.
+
+    As of `backprop-jax schema | head`, and with the output into a file on a full disk.
+    """
+    if request.param == "unread":
+        reading, writing = os.pipe()
+        os.close(reading)
+        return os.fdopen(writing, "w"), 141, ""
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("the system has no /dev/full")
+    return full.open("w"), 1, "cannot print: No space left on device\n"
+
+
+PRINTED = {"schema": ["schema"], "list": ["list", "."], "help": ["--help"]}
+PRINTED |= {"settings": ["run", "line.yaml", "--print-config"]}
+
+
+@pytest.mark.parametrize("words", PRINTED.values(), ids=PRINTED)
+def test_what_cannot_be_printed_is_one_line(cli, monkeypatch, deaf, words):
+    file, code, error = deaf
+    with file, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", file)
+        assert cli(*words) == (code, "", error)
+
+
+def test_a_run_whose_output_is_cut_off_goes_on_where_it_was(cli, folder, monkeypatch, deaf):
+    """It stops with its fifth step, which would be the first to be told."""
+    words = ("run", "line.yaml", "checkpoint.every=4")
+    file, code, error = deaf
+    with file, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", file)
+        assert cli(*words, "--out", "out") == (code, "", error)
+    assert json.loads((folder / "out/summary.json").read_text())["status"] == "failed"
+    result = cli(*words, "--resume", "out")
+    assert result.code == 0
+    assert result.out.startswith("--resume out: goes on from step 4 of 20\n")
 
 
 def test_compare_agrees(cli):

@@ -142,6 +142,7 @@ def test_a_wrong_value_stops_the_sweep_before_it_begins(cli, folder):
 
 def test_the_folder_of_a_run_is_not_that_of_a_sweep(cli, folder):
     (folder / "other").mkdir()
+    (folder / "other/config.yaml").touch()
     error = "--resume other: not the folder of a sweep: it has no sweep.json\n"
     assert cli("sweep", "line.yaml", "seed=0..1", "--resume", "other") == (2, "", error)
 
