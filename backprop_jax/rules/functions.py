@@ -22,6 +22,7 @@ from backprop_jax.engine.cotangents import convert, fit, instantiate, is_differe
 from backprop_jax.engine.custom import functions
 from backprop_jax.engine.registry import Unit
 from backprop_jax.errors import MissingRule, message
+from backprop_jax.rules.alignment import Along, alignment, as_numpy_does, gathered, spread
 
 
 class Known(NamedTuple):
@@ -108,10 +109,10 @@ compiled: dict[str, Callable[[Any], Callable[[Sequence[bool], Callable], Unit] |
 
 
 @functools.lru_cache(maxsize=1024)
-def known(name: str, jaxpr: Any) -> Known | None:
-    """Returns the function that a compiled one of this name is, None where it is another one.
+def known(name: str, jaxpr: Any) -> tuple[Known, list[Along]] | None:
+    """Returns the function that a compiled one of this name is, and which axes go together in it.
 
-    So it is where it was put under `vmap` and became another function of other shapes.
+    None where it is another one of this name.
     """
     candidate = KNOWN.get(name)
     avals = jaxpr.in_avals
@@ -120,11 +121,30 @@ def known(name: str, jaxpr: Any) -> Known | None:
     pairs = zip(avals, candidate.formulas, strict=True)
     if not all(is_floating(aval) or (f is None and is_whole(aval)) for aval, f in pairs):
         return None
+    if jaxpr.jaxpr.debug_info.func_src_info != source_of(name) or not source_of(name):
+        return None
     try:
         theirs = within(jax.make_jaxpr(candidate.function)(*avals).jaxpr, name)
     except (TypeError, ValueError):  # of shapes it is never called with
-        return None
-    return candidate if str(theirs) == str(jaxpr) else None
+        theirs = None
+    along = placed(jaxpr, str(theirs) == str(jaxpr))
+    return None if along is None else (candidate, along)
+
+
+def placed(jaxpr: Any, plain: bool) -> list[Along] | None:
+    """Returns which axes go together in a function; `plain`: it is not what `vmap` made of one."""
+    if not plain:
+        return alignment(jaxpr)
+    return as_numpy_does([x.shape for x in jaxpr.in_avals], len(jaxpr.out_avals[0].shape))
+
+
+@functools.cache
+def source_of(name: str) -> str | None:
+    """Returns where the compiled function of a known one is written, if it calls one."""
+    function, formulas = KNOWN[name]
+    numbers = [jax.ShapeDtypeStruct((), np.int32 if f is None else np.float32) for f in formulas]
+    inner = within(jax.make_jaxpr(function)(*numbers).jaxpr, name)
+    return inner and inner.jaxpr.debug_info.func_src_info
 
 
 def within(jaxpr: Any, name: str) -> Any:
@@ -147,11 +167,14 @@ def is_whole(aval: Any) -> bool:
     return jax.dtypes.issubdtype(aval.dtype, np.integer)
 
 
-def unit_of(function: Known, count: int, active: Sequence[bool], run: Callable) -> Unit:
+def unit_of(
+    function: Known, along: Sequence[Along], count: int, active: Sequence[bool], run: Callable
+) -> Unit:
     """Returns the unit of a function with a rule of its own.
 
     Args:
       function: what is known of it.
+      along: which axes of each operand and of the results go together.
       count: number of results.
       active: which operands can have a gradient.
       run: the function, as a whole.
@@ -167,24 +190,16 @@ def unit_of(function: Known, count: int, active: Sequence[bool], run: Callable) 
     def backward(operands: list, kept: list, cotangents: list) -> list:
         g, z = instantiate(cotangents, list(map(jax.typeof, kept))), kept
         (g, z) = (g, z) if len(kept) > 1 else (g[0], z[0])
-        spread = [broadcast(x, kept[0].shape) for x in operands]
+        shape = kept[0].shape
+        wide = [spread(x, axes, shape) for x, axes in zip(operands, along, strict=True)]
         return [
-            fit_each(formula(g, spread, z), jax.typeof(x)) if wanted and formula else None
-            for formula, x, wanted in zip(function.formulas, operands, active, strict=True)
+            gathered(formula(g, wide, z), axes, jax.typeof(x)) if wanted and formula else None
+            for formula, x, axes, wanted in zip(
+                function.formulas, operands, along, active, strict=True
+            )
         ]
 
     return Unit(forward, backward, tuple(range(len(active))), (True,) * count)
-
-
-def broadcast(x: Any, shape: tuple[int, ...]) -> Any:
-    """Returns an array in a shape that numpy would broadcast it to."""
-    x = lax.convert_element_type(x, jax.typeof(x).dtype)  # a Python number has no shape
-    return lax.broadcast_in_dim(x, shape, range(len(shape) - x.ndim, len(shape)))
-
-
-def fit_each(gradient: Any, aval: Any) -> Any:
-    """Returns the gradient of an operand that numpy broadcast."""
-    return fit(lax.reduce_sum(gradient, range(gradient.ndim - len(aval.shape))), aval)
 
 
 # -- the dilogarithm -------------------------------------------------------------------------------
@@ -243,7 +258,7 @@ def own_rule(name: str, jaxpr: Any) -> Callable[[Sequence[bool], Callable], Unit
     if is_spence(name, jaxpr):
         return dilogarithm
     own = known(name, jaxpr)
-    return None if own is None else functools.partial(unit_of, own, len(jaxpr.out_avals))
+    return None if own is None else functools.partial(unit_of, *own, len(jaxpr.out_avals))
 
 
 # -- functions with a custom_jvp rule of JAX's -----------------------------------------------------
@@ -267,14 +282,15 @@ def by_formula(known: Known, *call: Any) -> list:
     """Runs a function with formulas of its own in the place of JAX's rule."""
     tape, primitive, fun, jvp, tracers = call
     values, slots = tape.unwrap(tracers)
-    if not is_same(known.function, fun, values):
+    along = placed(traced(fun, values), is_same(known.function, fun, values))
+    if along is None:
         return of_floats(known.function, *call)
 
     def run(*operands: Any) -> list:  # whole: who differentiates it from outside has a rule, too
         return primitive.bind(*operands, subfuns=(fun, jvp), symbolic_zeros=False)
 
     active = [slot is not None for slot in slots]
-    return tape.step(primitive, unit_of(known, 1, active, run), tracers)
+    return tape.step(primitive, unit_of(known, along, 1, active, run), tracers)
 
 
 def of_floats(function: Callable, *call: Any) -> list:
@@ -327,8 +343,8 @@ def traced(fun: Any, values: Sequence) -> Any:
 def exponential(tape: Any, primitive: Any, fun: Any, jvp: Any, tracers: Sequence) -> list:
     """Runs `expn` step by step, if it is known among them; JAX's rule leaks the order it is of."""
     values, _ = operands = tape.unwrap(tracers)
-    inner = traced(fun, values).eqns[-1].params
-    if "jaxpr" in inner and known(inner.get("name", ""), inner["jaxpr"]):
+    steps = (equation.params for equation in traced(fun, values).eqns)
+    if any("jaxpr" in step and known(step.get("name", ""), step["jaxpr"]) for step in steps):
         return tape.process_call(primitive, fun, tracers, {})
     return tape.add_jvp(primitive, jvp, operands, False)
 

@@ -15,7 +15,7 @@ from jax import lax
 
 from backprop_jax.engine.cotangents import convert
 from backprop_jax.engine.custom import functions
-from backprop_jax.engine.jaxprs import as_function
+from backprop_jax.engine.jaxprs import as_function, held, variables
 from backprop_jax.engine.registry import Unit
 from backprop_jax.errors import MissingRule, message
 from backprop_jax.rules import matrices as m
@@ -125,48 +125,35 @@ def small(x: Any) -> Any:
     return sum((at(0, i) * minor for i, minor in enumerate(minors)), lax.full_like(at(0, 0), 0))
 
 
-@functools.lru_cache(maxsize=256)
-def layouts(aval: Any) -> dict[str, Callable]:
-    """Returns functions that take determinants of matrices in an array of this type, by jaxpr.
-
-    They are what `jax.vmap` makes of that of a matrix.
-    """
-    found = {}
-    plain: Any = jax.numpy.linalg.det
-    for axis in range(aval.ndim) if aval.ndim == 3 else ():
-        along = jax.vmap(plain, axis)
-        found[jaxpr_of_determinant(along, aval)] = jax.vmap(determinant, axis)
-    for _ in range(aval.ndim - 1):
-        found[jaxpr_of_determinant(plain, aval)] = determinant
-        plain = jax.vmap(plain)
-    return found
-
-
-def jaxpr_of_determinant(function: Callable, aval: Any) -> str:
-    """Returns the jaxpr of JAX's determinant within a function of it; "" if it is not called."""
-    try:
-        outer = jax.make_jaxpr(function)(aval).eqns[-1].params["jaxpr"]
-    except (TypeError, ValueError):  # no square matrices in this order
-        return ""
-    return str(outer.eqns[-1].params.get("call_jaxpr", ""))
+def reaching(equations: Sequence, x: Any, axes: Sequence[int]) -> list[int] | None:
+    """Returns in which order the axes of x come to the elimination: those of the matrices last."""
+    for equation in equations:
+        if x not in variables(equation.invars):
+            continue
+        if equation.primitive is lax.linalg.lu_p:
+            return list(axes)
+        if equation.primitive is lax.transpose_p:
+            (x,), axes = equation.outvars, [axes[i] for i in equation.params["permutation"]]
+        elif inner := held(equation.params):
+            given = inner[0].jaxpr.invars[equation.invars.index(x)]
+            return reaching(inner[0].eqns, given, axes)
+    return None
 
 
 def run_determinant(tape: Any, primitive: Any, fun: Any, jvp: Any, tracers: Sequence) -> list:
-    """Runs a determinant whose reverse is that of `determinant`, by JAX's rule if it is not known.
-
-    It is not where two `jax.vmap` or more have put the axes of the matrices elsewhere.
-    """
+    """Runs a determinant whose reverse is that of `determinant`, whatever `vmap` made of it."""
     (x,), _ = operands = tape.unwrap(tracers)
-    model: Any = determinant
-    if jax.typeof(x).ndim > 2:
-        model = layouts(jax.typeof(x)).get(str(traced(fun, [x])))
-    if model is None:
+    axes: Any = range(jax.typeof(x).ndim)
+    if len(axes) > 2:
+        jaxpr = traced(fun, [x]).jaxpr
+        axes = reaching(jaxpr.eqns, jaxpr.invars[0], axes)
+    if axes is None:  # in a JAX whose determinant is another
         return tape.add_jvp(primitive, jvp, operands, False)
 
     def run(x: Any) -> list:  # whole: who differentiates it from outside has a rule, too
         return primitive.bind(x, subfuns=(fun, jvp), symbolic_zeros=False)
 
-    unit = reverse_of(run, lambda x: [model(x)], (True,), 1)
+    unit = reverse_of(run, lambda x: [determinant(lax.transpose(x, axes))], (True,), 1)
     return tape.step(primitive, unit, tracers)
 
 

@@ -273,9 +273,10 @@ def write_gradient(w: Writer) -> None:
         bound = round(out.bound * max(1, out.size) + 1, 1)
         final = coerced(child, out, x.shape, x.dtype)
         name = define(w, child, params, final)
-        if how == 4:
+        holds_reverse = any("jax.custom_vjp" in line for line in w.statements[-1].lines())
+        if how == 4 and not holds_reverse:  # that does not run: JAX has no forward mode of it
             text = f"jax.jvp({name}, ({x.name},), (jnp.cos({x.name}),))[1]"
-        elif how == 5:
+        elif how in (4, 5):
             text = f"{who}.vjp({name}, {x.name})[1](jnp.sin({x.name}))[0]"
         else:
             text = f"jnp.sum({who}.jacrev({name})({x.name}), axis=tuple(range({x.ndim})))"
