@@ -14,7 +14,6 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.ref as refs
 import numpy as np
-from jax.core import Tracer
 from jax.extend.core import valid_jaxtype
 
 PyTree = Any
@@ -141,7 +140,7 @@ def check_array(leaf: Any, what: str = "Argument", name: str = "vjp") -> None:
 
 def is_reference(x: Any) -> bool:
     """Returns whether this is a mutable reference."""
-    return isinstance(x, refs.Ref | Tracer) and isinstance(jax.typeof(x), refs.AbstractRef)
+    return isinstance(getattr(x, "aval", None), refs.AbstractRef)
 
 
 def check_argument(name: str, leaf: Any, holomorphic: bool, allow_int: bool) -> None:

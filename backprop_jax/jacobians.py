@@ -1,5 +1,6 @@
 """Jacobians and Hessians: a pullback or a pushforward along every unit vector."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -142,22 +143,30 @@ def along_each(example: PyTree, fun: Callable, chunk_size: int | None = None) ->
     starts = np.cumsum([0, *(aval.size for aval in avals)])
 
     def of_unit_vector(i: Any) -> PyTree:
-        unit = [
-            (i == jnp.arange(start, start + aval.size)).astype(aval.dtype).reshape(aval.shape)
-            for start, aval in zip(starts, avals, strict=False)
-        ]
+        pairs = zip(starts, avals, strict=False)
+        unit = [unit_vector(i, int(start), aval.shape, aval.dtype) for start, aval in pairs]
         return fun(jax.tree.unflatten(tree, unit))
 
+    if starts[-1] == 1:  # a number: its Jacobian is a gradient
+        return jax.tree.map(lambda x: x.reshape(1, *x.shape), of_unit_vector(0))
     if chunk_size is None:
         return jax.vmap(of_unit_vector)(jnp.arange(starts[-1]))
     return lax.map(of_unit_vector, jnp.arange(starts[-1]), batch_size=chunk_size)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3), inline=True)
+def unit_vector(i: Any, start: int, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """Returns zeros, but a one at place `i` of these, the first of which has the number `start`."""
+    numbers = jnp.arange(start, start + math.prod(shape))
+    return (i == numbers).astype(dtype).reshape(shape)
 
 
 def parts(block: jax.Array, example: PyTree, axis: int) -> PyTree:
     """Returns a stack of rows or columns in the structure and shapes of what they stand for."""
     leaves, tree = jax.tree.flatten(example)
     shapes = [jnp.shape(leaf) for leaf in leaves]
-    pieces = jnp.split(block, np.cumsum([math.prod(shape) for shape in shapes])[:-1], axis)
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    pieces = jnp.split(block, ends[:-1], axis) if len(leaves) > 1 else [block]
     rest = block.shape[1:] if axis == 0 else block.shape[:-1]
     found = [
         piece.reshape((*shape, *rest) if axis == 0 else (*rest, *shape))

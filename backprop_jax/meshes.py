@@ -6,12 +6,15 @@ which is *reduced*: one value that all have, and that each may use by itself. So
 reduced value is unreduced: the sum of what comes of each use.
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import AxisType
+
+from backprop_jax.programs import Program
 
 
 def of_cotangents(aval: Any) -> Any:
@@ -38,6 +41,22 @@ def placed(aval: Any) -> Any:
 
 def filled(aval: Any, number: float) -> Any:
     """Returns an array of this type with a number in all places."""
+    anywhere = aval.sharding.mesh.empty and jax.sharding.get_abstract_mesh().empty
+    if aval.weak_type or not aval.shape or not anywhere:
+        return filled_as(aval, number)
+    long: bool = jax.config.jax_enable_x64  # type: ignore[attr-defined]
+    return filling(aval, number, long)()[0]
+
+
+@functools.lru_cache(maxsize=1024)
+def filling(aval: Any, number: float, long: bool) -> Program:
+    """Returns the program of `filled`; `long`, whether float64 is enabled, is part of the key."""
+    del long
+    return Program(jax.make_jaxpr(lambda: filled_as(aval, number))())
+
+
+def filled_as(aval: Any, number: float) -> Any:
+    """Returns what `filled` does, for types that may say where on a mesh the array lives."""
     sharding, kind = placed(aval), aval.manual_axis_type
     plain = sharding and sharding.update(spec=jax.P(*sharding.spec.partitions))
     weak = aval.weak_type and aval.dtype == jnp.asarray(1.0).dtype

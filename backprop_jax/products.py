@@ -8,15 +8,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.extend.core import set_current_trace
 
-from backprop_jax.api import grad, one, vjp
+from backprop_jax.api import one, vjp
 from backprop_jax.arguments import (
     Argnums,
     PyTree,
+    Wanted,
+    check_argument,
     check_callable,
     check_reduce_axes,
     check_result,
@@ -30,7 +31,7 @@ from backprop_jax.engine.sweep import sweep, transposed
 from backprop_jax.engine.tape import Tape
 from backprop_jax.errors import NotLinear, message
 from backprop_jax.rules.loops import trip_by_trip
-from backprop_jax.swaps import Rules
+from backprop_jax.swaps import Rules, held
 
 
 def jvp(
@@ -101,8 +102,8 @@ def hvp(
 
         d/dt grad(fun, argnums)(*(primals + t tangents)) at t = 0
 
-    computed as the gradient of the slope of `fun` along `tangents`: about four times the cost of
-    `fun`, where the Hessian costs as many gradients as there are numbers in the arguments.
+    computed as the pullback of the gradient, at `tangents`: about four times the cost of `fun`,
+    where the Hessian costs as many gradients as there are numbers in the arguments.
 
     Args:
       fun: maps arrays and pytrees of them to a real scalar.
@@ -127,15 +128,19 @@ def hvp(
     primals, tangents = tuple(primals), tuple(tangents)
     check_tangents("hvp", primals, tangents)
 
-    def slope(*args: PyTree) -> Any:
-        value, pullback = vjp(fun, *args, rules=rules)
+    def gradients(*args: PyTree) -> tuple:
+        value, pullback = vjp(fun, *args)
         check_scalar(value)
         check_result("hvp", value, holomorphic=False)
-        pairs = zip(jax.tree.leaves(pullback(one(value))), jax.tree.leaves(tangents), strict=True)
-        products = [jnp.sum(g * v).real for g, v in pairs if g.dtype != ct.float0]
-        return sum(products[1:], products[0]).astype(jax.typeof(value).dtype)
+        return pullback(one(value))
 
-    return grad(slope, argnums, rules=rules)(*primals)
+    wanted = Wanted.of(fun, argnums, None)
+    chosen, run = wanted.partial(gradients, primals, {})
+    for leaf in jax.tree.leaves(chosen):
+        check_argument("hvp", leaf, holomorphic=False, allow_int=False)
+    with held(rules):
+        _, pullback = vjp(run, *chosen)
+        return wanted.arrange(pullback(tangents))
 
 
 NOT_LINEAR = message(

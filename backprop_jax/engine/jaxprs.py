@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -68,15 +69,16 @@ def evaluate(equations: Sequence, environment: dict, outputs: Sequence, source: 
 
     def place(equation: Any) -> tuple:
         own = equation.source_info
-        return equation.ctx, own.name_stack, (source or own).traceback
+        return own.name_stack, (source or own).traceback
 
     names = source_info_util.current_name_stack()
     with take_current_trace() as trace:
-        for (context, stack, traceback), group in itertools.groupby(equations, place):
-            user = source_info_util.user_context(traceback, name_stack=names + stack)
-            with user, context.manager:
-                for equation in group:
-                    run_equation(trace, equation, environment)
+        for context, alike in itertools.groupby(equations, operator.attrgetter("ctx")):
+            with context.manager:
+                for (stack, traceback), group in itertools.groupby(alike, place):
+                    with source_info_util.user_context(traceback, name_stack=names + stack):
+                        for equation in group:
+                            run_equation(trace, equation, environment)
     return [read(atom, environment) for atom in outputs]
 
 

@@ -8,7 +8,7 @@ are part of one program, its compiler chooses.
 
 import functools
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -23,13 +23,14 @@ from backprop_jax.partition.keeping import AS_MADE
 from backprop_jax.partition.residuals import Split, split
 from backprop_jax.programs import Program
 
-#: For a jaxpr, which holds no more than it did, by what else its unit depends on; None: there is no
-#: unit. It goes when the jaxpr does.
-units: weakref.WeakKeyDictionary[Any, dict[Hashable, Unit | None]] = weakref.WeakKeyDictionary()
+#: For a jaxpr, which holds no more than it did, what else its unit depends on, and the unit; None:
+#: there is none. It goes when the jaxpr does. What it depends on is compared, not hashed: mostly
+#: these are the same objects.
+units: weakref.WeakKeyDictionary[Any, list[tuple[tuple, Unit | None]]] = weakref.WeakKeyDictionary()
 
 
 def remembered(
-    closed: Any, active: tuple[bool, ...], key: Hashable, reading: Any, options: Callable
+    closed: Any, active: tuple[bool, ...], key: Any, reading: Any, options: Callable
 ) -> Unit | None:
     """Returns the unit of a compiled function, or None if it is better run step by step.
 
@@ -40,13 +41,18 @@ def remembered(
       reading: how rules are read.
       options: () → the parameters of a `jit` that holds the programs, or None: do not.
     """
-    known = units.setdefault(closed, {})
-    key = active, key, default_float(), cutting.get(), reading
-    if key not in known:
-        params = options()
-        with reading.in_force():
-            known[key] = None if params is None else unit_of(closed, active, params)
-    return known[key]
+    known = units.get(closed)
+    if known is None:
+        known = units.setdefault(closed, [])
+    wanted = active, key, default_float(), cutting.get(), reading
+    for what, unit in known:
+        if what == wanted:
+            return unit
+    params = options()
+    with reading.in_force():
+        unit = None if params is None else unit_of(closed, active, params)
+    known.append((wanted, unit))
+    return unit
 
 
 def unit_of(closed: Any, active: tuple[bool, ...], params: dict) -> Unit | None:
