@@ -7,16 +7,18 @@ the way forward, the two are equal, and it keeps the first one: the memory is lo
 import contextlib
 import contextvars
 import functools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax import lax
-from jax.extend.core import Primitive, set_current_trace
+from jax.extend.core import Primitive, primitives, set_current_trace
 from jax.interpreters import batching, mlir
 
 from backprop_jax.engine.cotangents import is_differentiable
+from backprop_jax.engine.jaxprs import variables
 from backprop_jax.engine.registry import dear_to_recompute, doors
 
 fence_p = Primitive("fence")
@@ -31,6 +33,28 @@ def fence(values: Sequence, after: Sequence, firm: bool) -> list:
     """
     clocks = clocks_among(after)
     return passed(lambda *raws: hide(firm, clocks[0], [*raws]), values) if clocks else list(values)
+
+
+def covering(candidates: Sequence, equations: Sequence) -> list:
+    """Returns few of these variables, early ones, such that each equation depends on one of them.
+
+    An equation that depends on none of the candidates is left out. Of a function that is called
+    each operand counts: an equation within may read no other.
+    """
+    bit = {v: 1 << i for i, v in enumerate(candidates)}
+    sources = dict(bit)
+    masks = set()
+    for equation in equations:
+        read = [sources.get(v, 0) for v in variables(equation.invars)]
+        mask = functools.reduce(operator.or_, read, 0)
+        sources.update((v, sources.get(v, 0) or mask) for v in equation.outvars)
+        masks.update(read if equation.primitive is primitives.jit_p else [mask])
+    masks.discard(0)
+    chosen = (1 << len(candidates)) - 1
+    for v in reversed(candidates):
+        if all(mask & chosen & ~bit[v] for mask in masks):
+            chosen &= ~bit[v]
+    return [v for v in candidates if bit[v] & chosen]
 
 
 def pin(values: Sequence, after: Sequence) -> list:

@@ -30,11 +30,20 @@ from backprop_jax.engine.jaxprs import (
 from backprop_jax.engine.logs import collecting, log
 from backprop_jax.engine.registry import Unit, dear, reruns
 from backprop_jax.engine.sweep import sweep
+from backprop_jax.engine.tape import Tape
 from backprop_jax.errors import lost
 from backprop_jax.meshes import of_cotangents
 from backprop_jax.partition.cut import INFINITE, minimum_cut
-from backprop_jax.partition.fence import fence, keep, pin, to_be_cut
-from backprop_jax.partition.keeping import AS_MADE, Keeping, in_force, is_elsewhere, places, within
+from backprop_jax.partition.fence import covering, fence, keep, pin, to_be_cut
+from backprop_jax.partition.keeping import (
+    AS_MADE,
+    NOTHING,
+    Keeping,
+    in_force,
+    is_elsewhere,
+    places,
+    within,
+)
 from backprop_jax.partition.sums import is_in_parts, put_off
 from backprop_jax.partition.whole import Whole
 
@@ -265,7 +274,8 @@ def trace_joint(jaxpr: Any, active: tuple[bool, ...], keeping: Keeping | None) -
 
     def joint(operands: list, cotangents: list) -> tuple[list, list, dict]:
         with nullcontext() if keeping is AS_MADE else to_be_cut():
-            results, pullback = sweep(as_function(jaxpr), operands, active, make=Whole)
+            make = Tape if keeping == NOTHING else Whole  # which has to see all there is to keep
+            results, pullback = sweep(as_function(jaxpr), operands, active, make=make)
         moving[:] = [slot is not None for slot in pullback.outputs]
         seeds = iter(cotangents)
         g = [next(seeds) if ct.is_differentiable(aval) else None for aval in jaxpr.out_avals]
@@ -365,28 +375,6 @@ def evaluate_knowing(equations: Sequence, at_hand: dict, targets: Sequence) -> l
         results = reruns[equation.primitive](known, *operands, **equation.params)
         at_hand.update(zip(equation.outvars, results, strict=True))
     return evaluate(straight, at_hand, targets)
-
-
-def covering(candidates: Sequence, equations: Sequence) -> list:
-    """Returns few of these variables, early ones, such that each equation depends on one of them.
-
-    An equation that depends on none of the candidates is left out.
-    """
-    bit = {v: 1 << i for i, v in enumerate(candidates)}
-    sources = dict(bit)
-    masks = set()
-    for equation in equations:
-        mask = 0
-        for v in variables(equation.invars):
-            mask |= sources.get(v, 0)
-        sources.update((v, sources.get(v, 0) or mask) for v in equation.outvars)
-        masks.add(mask)
-    masks.discard(0)
-    chosen = (1 << len(candidates)) - 1
-    for v in reversed(candidates):
-        if all(mask & chosen & ~bit[v] for mask in masks):
-            chosen &= ~bit[v]
-    return [v for v in candidates if bit[v] & chosen]
 
 
 def is_dear(equation: Any, repeated: bool = False) -> bool:

@@ -307,6 +307,21 @@ def test_the_way_back_of_a_checkpoint_is_one_too():
     assert few < 10 < kept(lambda x: chain(jnp.sin(x)))
 
 
+def test_a_function_called_where_nothing_is_kept_stays_one():
+    """And all that it takes passes the fence: of what it computes, some depends on one alone."""
+    fun = jax.checkpoint(jax.jit(lambda x, w: jnp.sum(jnp.sin(jnp.sin(x) * jnp.cos(w)))))
+    x = w = jnp.ones(3)
+    jaxpr = jax.make_jaxpr(bp.grad(fun, (0, 1)))(x, w)
+    *_, back = jaxpr.eqns
+    fenced, *called = (equation for equation in back.params["jaxpr"].eqns)
+    assert [equation.primitive.name for equation in called] == ["jit", "jit"]
+    assert {"sin", "cos"} == {e.primitive.name for e in called[0].params["jaxpr"].eqns} - {
+        "mul",
+        "reduce_sum",
+    }
+    assert len(fenced.outvars) == 2
+
+
 @pytest.mark.parametrize("named", [False, True])
 def test_an_operand_that_prevent_cse_names_stands_behind_a_barrier(named):
     times = jax.checkpoint(lambda w, x: w @ x, prevent_cse=(False, named))
