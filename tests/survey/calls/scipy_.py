@@ -365,7 +365,7 @@ CALLS = [
     Call("random.bernoulli p", lambda p: random.bernoulli(key, p, (3,)) * p, (0.4,)),
     Call("random.poisson lam", lambda m: random.poisson(key, m, (3,)) * m, (2.4,)),
     Call("random.binomial p", lambda p: random.binomial(key, 10.0, p, (3,)), (0.4,)),
-    Call("random.binomial n", lambda n, p: random.binomial(key, n, p, (3,)), (10.0, 0.4)),
+    Call("random.binomial n", lambda n, p: random.binomial(key, n, p, (3,)), (10.5, 0.4)),
     Call("random.multinomial p", lambda p: random.multinomial(key, 5.0, p) * 1.0, ([0.2, 0.3, 0.5],)),
     Call("random.geometric p", lambda p: random.geometric(key, p, (3,)) * p, (0.4,)),
     Call("random.rademacher", lambda x: random.rademacher(key, (3,)) * x, (real(3),)),
