@@ -217,24 +217,23 @@ def sum_solved(r: Any, f: Any) -> Any:
 
 
 @jax.custom_jvp
-def pseudoinverse(x: Any, cut: Any) -> Any:
-    """Returns the pseudoinverse p of a matrix, of the singular values that `cut` leaves.
+def pseudoinverse(x: Any, p: Any) -> Any:
+    """Returns p, the pseudoinverse of x, with the derivative that it has at a fixed rank.
 
         dp = -p dx p + p pᴴ dxᴴ (1 - x p) + (1 - p x) dxᴴ pᴴ p,
 
-    at a fixed rank. JAX's own, with the same rule, takes no traced `cut` within a branch.
+    JAX's own, with the same rule, takes no traced bound of what is singular.
 
     Source: Golub and Pereyra 1973, SIAM J. Numer. Anal. 10, 413, eq. 4.12.
     """
-    u, s, vh = lax.linalg.svd(x, full_matrices=False)
-    inner = lax.select(within(s, cut), 1 / s, lax.full_like(s, 0))
-    return product(adjoint(vh) * convert(m.row(inner), x.dtype), adjoint(u))
+    del x
+    return p
 
 
 @pseudoinverse.defjvp
 def change_of_pseudoinverse(x: tuple, dx: tuple) -> tuple:
     """Returns p and dp."""
-    p, change, (x, *_) = pseudoinverse(*x), dx[0], x
+    p, change, (x, _) = pseudoinverse(*x), dx[0], x
     right = product(adjoint(change), adjoint(p))
     first = product(p, product(adjoint(p), adjoint(change)))
     second = product(right, p)
@@ -260,32 +259,34 @@ def least_squares(jaxpr: Any, active: Sequence[bool], run: Callable) -> Unit:
         return reverse_of(run, steps, active, 4)
     dtype = jaxpr.out_avals[0].dtype
 
-    def inverted(cut: Any, x: Any, y: Any, *given: Any) -> list:
+    def inverted(p: Any, counted: Any, x: Any, y: Any, *given: Any) -> list:
         del given
         x, y = convert(x, dtype), convert(y, dtype)
         y = y if y.ndim == 2 else m.column(y)
-        solution = product(pseudoinverse(x, cut), y)
-        off = lax.abs(y - product(x, solution))
-        rank, values = ranked(cut, x)
-        residual = lax.reduce_sum(lax.square(off), (0,))
-        return [lax.reshape(solution, jaxpr.out_avals[0].shape), residual, rank, values]
+        solution = product(pseudoinverse(x, p), y)
+        residual = lax.reduce_sum(lax.square(lax.abs(y - product(x, solution))), (0,))
+        rank = lax.reduce_sum(lax.convert_element_type(counted, jaxpr.out_avals[2].dtype), (0,))
+        return [lax.reshape(solution, jaxpr.out_avals[0].shape), residual, rank]
 
-    def ranked(cut: Any, x: Any) -> tuple[Any, Any]:
-        _, values, _ = lax.linalg.svd(x, full_matrices=False)
-        counted = lax.convert_element_type(within(values, cut), jaxpr.out_avals[2].dtype)
-        return lax.reduce_sum(counted, (0,)), values
+    def followed(p: Any, counted: Any, *operands: Any) -> list:
+        del p, counted
+        return steps(*operands)[:3]
 
     def model(x: Any, y: Any, *given: Any) -> list:
-        _, values, _ = lax.linalg.svd(convert(lax.stop_gradient(x), dtype), full_matrices=False)
+        u, s, vh = lax.linalg.svd(convert(lax.stop_gradient(x), dtype), full_matrices=False)
         eps = float(np.finfo(dtype).eps)
-        cut = lax.full((), eps * max(matrix.shape), values.dtype)
+        cut = lax.full((), eps * max(matrix.shape), s.dtype)
         if given:
-            cut = convert(lax.stop_gradient(given[0]), values.dtype)
+            cut = convert(lax.stop_gradient(given[0]), s.dtype)
             cut = lax.select(cut < 0, lax.full_like(cut, eps), cut)
-        top = lax.slice_in_dim(values, 0, 1)
-        clear = (values <= bound(x) * top) | (values >= cut * top)
+        counted, top = within(s, cut), lax.slice_in_dim(s, 0, 1)
+        inner = lax.select(counted, 1 / s, lax.full_like(s, 0))
+        p = product(adjoint(vh) * convert(m.row(inner), dtype), adjoint(u))
+        clear = (s <= bound(x) * top) | (s >= cut * top)
         every = lax.reduce_and(clear, (0,))
-        return lax.cond(every, functools.partial(inverted, cut), steps, x, y, *given)
+        found = lax.cond(every, inverted, followed, p, counted, x, y, *given)
+        _, values, _ = lax.linalg.svd(convert(x, dtype), full_matrices=False)
+        return [*found, values]
 
     return reverse_of(run, model, active, 4)
 
