@@ -39,24 +39,25 @@ def placed(aval: Any) -> Any:
     return aval.sharding if told else None
 
 
-def filled(aval: Any, number: float) -> Any:
-    """Returns an array of this type with a number in all places."""
-    anywhere = aval.sharding.mesh.empty and jax.sharding.get_abstract_mesh().empty
-    if aval.weak_type or not aval.shape or not anywhere:
-        return filled_as(aval, number)
+def full(shape: tuple[int, ...], number: float, dtype: Any) -> jax.Array:
+    """Returns what `lax.full` does, which is staged once for each shape and then copied."""
+    if not shape or not jax.sharding.get_abstract_mesh().empty:
+        return lax.full(shape, number, dtype)
     long: bool = jax.config.jax_enable_x64  # type: ignore[attr-defined]
-    return filling(aval, number, long)()[0]
+    return filling(shape, number, dtype, long)()[0]
 
 
 @functools.lru_cache(maxsize=1024)
-def filling(aval: Any, number: float, long: bool) -> Program:
-    """Returns the program of `filled`; `long`, whether float64 is enabled, is part of the key."""
+def filling(shape: tuple[int, ...], number: float, dtype: Any, long: bool) -> Program:
+    """Returns the program of `full`; `long`, whether float64 is enabled, is part of the key."""
     del long
-    return Program(jax.make_jaxpr(lambda: filled_as(aval, number))())
+    return Program(jax.make_jaxpr(lambda: lax.full(shape, number, dtype))())
 
 
-def filled_as(aval: Any, number: float) -> Any:
-    """Returns what `filled` does, for types that may say where on a mesh the array lives."""
+def filled(aval: Any, number: float) -> Any:
+    """Returns an array of this type with a number in all places."""
+    if aval.sharding.mesh.empty and not aval.weak_type:
+        return full(aval.shape, float(number), aval.dtype)
     sharding, kind = placed(aval), aval.manual_axis_type
     plain = sharding and sharding.update(spec=jax.P(*sharding.spec.partitions))
     weak = aval.weak_type and aval.dtype == jnp.asarray(1.0).dtype

@@ -112,7 +112,7 @@ class Program:
             operands = list(map(at, e.invars))
             place.update(zip(e.outvars, itertools.count(len(place)), strict=False))
             types = [v.aval for v in e.outvars]
-            names, context = (e.source_info.name_stack, e.ctx) if call else (None, None)
+            names, context = (e.source_info.name_stack or None, e.ctx) if call else (None, None)
             self.equations.append((e.primitive, e.params, operands, types, names, context))
         self.results = list(map(at, jaxpr.outvars))
 

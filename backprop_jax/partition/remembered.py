@@ -120,11 +120,11 @@ class Programs:
 
     def backward(self, operands: Any, kept: Any, cotangents: Any) -> tuple[list, dict]:
         """Returns the cotangents of the operands, and what was logged: nothing."""
-        there = tuple(g is not None for g in cotangents)
+        there = tuple([g is not None for g in cotangents])
         if there not in self.back:
             self.back[there] = self.way_back(there)
         program, present = self.back[there]
-        found = iter(program(*operands, *kept, *(g for g in cotangents if g is not None)))
+        found = iter(program(*operands, *kept, *[g for g in cotangents if g is not None]))
         return [next(found) if p else None for p in present], {}
 
     def way_back(self, there: tuple[bool, ...]) -> tuple[Program, list[bool]]:

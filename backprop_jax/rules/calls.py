@@ -81,7 +81,7 @@ def remember_jit(
         here = runs_in_place(params) or is_written_nowhere(closed)
         return {**params, "inline": in_place(params)} if here else params if may_call else None
 
-    rest = tuple([value for name, value in params.items() if name != "jaxpr"])
+    rest = {**params, "jaxpr": None}  # what is remembered of a jaxpr must not hold it
     return remembered(closed, active, (rest, may_call), reading, options)
 
 

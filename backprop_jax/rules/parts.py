@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from backprop_jax.engine import cotangents as ct
+from backprop_jax.meshes import full
 
 INDEX = np.dtype("int32")
 
@@ -57,7 +58,7 @@ class Read:
 
 def zeros_of(x: Any) -> Any:
     """Returns zeros of a shape and dtype."""
-    return lax.full(x.shape, 0, x.dtype)
+    return full(x.shape, 0, x.dtype)
 
 
 def part(read: Read) -> Any:
@@ -156,7 +157,7 @@ def side_by_side(reads: Sequence[Read]) -> Any:
     def fill(start: int, end: int) -> None:
         if start > end:
             shape = (*x.shape[:axis], start - end, *x.shape[axis + 1 :])
-            pieces.append(lax.full(shape, 0, x.dtype))
+            pieces.append(full(shape, 0, x.dtype))
 
     for span in spans:
         fill(span[1], end)

@@ -46,7 +46,7 @@ def undo_slice(g: Any, x: Any, *, start_indices: tuple, strides: tuple | None) -
     for start, count, step, size in zip(start_indices, g.shape, steps, x.shape, strict=True):
         end = start + (count - 1) * step + 1 if count else start
         config.append((start, size - end, step - 1))
-    return lax.pad(g, lax.full((), 0, g.dtype), config)
+    return lax.pad(g, np.zeros((), g.dtype), config)
 
 
 def of_slice(g: Any, x: Any, *, start_indices: tuple, strides: tuple | None) -> Any:
