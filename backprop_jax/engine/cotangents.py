@@ -145,7 +145,8 @@ def fit(gradient: Any, aval: Any) -> Any:
     shape = aval.shape
     if gradient.shape != shape:
         axes = [i for i, n in enumerate(gradient.shape) if not shape or n != shape[i]]
-        gradient = lax.reshape(lax.reduce_sum(gradient, axes), shape)
+        gradient = lax.reduce_sum(gradient, axes)
+        gradient = gradient if gradient.shape == shape else lax.reshape(gradient, shape)
     return gradient if gradient.dtype == aval.dtype else convert(gradient, aval.dtype)
 
 
