@@ -2,16 +2,17 @@
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax import lax
 from jax.experimental import io_callback, xla_metadata
-from jax.extend.core import ClosedJaxpr, Primitive, primitives
+from jax.extend.core import ClosedJaxpr, Primitive, primitives, set_current_trace
 from jax.extend.source_info_util import current
 
+from backprop_jax.engine.cotangents import instantiate
 from backprop_jax.engine.jaxprs import as_function, runs_in_place
 from backprop_jax.engine.logs import log, paired
 from backprop_jax.engine.registry import (
@@ -19,6 +20,7 @@ from backprop_jax.engine.registry import (
     Rule,
     Unit,
     book,
+    doors,
     missing,
     pullback,
     strangers,
@@ -229,6 +231,47 @@ def batched_by_user(g: tuple) -> None:
             to_go_on="give the function a rule for it: jax.custom_vjp around jax's custom_vmap.",
         )
     )
+
+
+def half(r: Any, x: Any) -> Any:
+    """An example of a function with a transpose of its own."""
+    return jax.custom_derivatives.linear_call(lambda r, x: r * x, lambda r, g: r * g, r, x)
+
+
+linear_call_p = primitive_of(half, 0.5, 1.0)
+
+
+def record_linear(tape: Any, tracers: Sequence, params: dict) -> list:
+    """Runs a function whose user says how it is transposed; back, that is called, likewise.
+
+    Where something moves that it need not be linear in, it is run step by step (jax.grad: an
+    assertion fails).
+    """
+    fixed = params["num_callee_consts"] + params["num_res"]
+    if any(slot is not None for slot in tape.unwrap(tracers)[1][:fixed]):
+        with set_current_trace(tape):
+            return as_function(params["callee"])(*tracers)
+
+    def forward(*operands: Any) -> tuple[list, list]:
+        return linear_call_p.bind(*operands, **params), []
+
+    def backward(held: Sequence, _: Any, cotangents: list) -> list:
+        transposed, consts = params["transpose_thunk"]()
+        residuals, g = held[fixed - params["num_res"] :], params["callee"].out_avals
+        gradients = linear_call_p.bind(
+            *(*consts, *residuals, *instantiate(cotangents, g)),
+            callee=transposed,
+            transpose_thunk=lambda: (params["callee"], held[: params["num_callee_consts"]]),
+            num_callee_consts=len(consts),
+            num_res=params["num_res"],
+        )
+        return [*[None] * fixed, *gradients]
+
+    moving = (True,) * len(params["callee"].out_avals)
+    return tape.step(linear_call_p, Unit(forward, backward, tuple(range(fixed)), moving), tracers)
+
+
+doors[linear_call_p] = record_linear
 
 
 def calls_python(g: tuple, needed: tuple) -> list[Missing]:

@@ -345,3 +345,27 @@ def test_two_rules_must_not_log_under_one_name_and_an_unknown_number_of_trips_lo
 
     _, pull = bp.vjp(lambda x: fun(trips(x), 1.0), 0.5)
     assert list(pull.with_logs(1.0)[1]) == ["g"]
+
+
+def test_the_transpose_of_a_linear_call_is_the_users():
+    """Here with another factor than the true one, so that it shows who is asked."""
+
+    def loss(x, r, factor=3.0):
+        scaled, total = jax.custom_derivatives.linear_call(
+            lambda r, x: (r * x, x.sum()),
+            lambda r, g: factor * g[0] * r + g[1],
+            jnp.cos(r),
+            x,
+        )
+        return jnp.sum(scaled**2) * total
+
+    def calls(m):
+        swept = jax.jit(m.grad(lambda x: lax.scan(lambda c, r: (c + loss(x, r), c), 0.0, X)[0]))
+        return m.grad(loss)(X, X), m.grad(lambda x: jnp.sum(m.grad(loss)(x, X) ** 2))(X), swept(X)
+
+    for ours, theirs in zip(calls(bp), calls(jax), strict=True):
+        assert_allclose(ours, theirs, rtol=1e-5)
+    plain = jax.grad(lambda r: jnp.sum((X * jnp.cos(r)) ** 2) * X.sum())(X)
+    assert_allclose(
+        bp.grad(loss, 1)(X, X), plain, rtol=1e-5
+    )  # jax.grad: an assertion of its own fails
