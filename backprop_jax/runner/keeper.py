@@ -52,7 +52,7 @@ class Keeper:
           config: what is kept.
           lines: of the run's metrics; a checkpoint is written when those before it are on disk.
           facts: what each checkpoint says.
-          writer: writes one thing after the other.
+          writer: writes what it is given; of one run, never two things at the same time.
           patience: steps without a better figure that end the run, 0 for no end of it.
         """
         self.facts, self._patience, self._writer = facts, patience, writer

@@ -1,8 +1,6 @@
 """One run among many that are one program: how far it is, and a folder as of a run alone."""
 
-import io
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +42,7 @@ class Member:
       progress: how far it has come; its state is that of the last checkpoint, the present one is
         among those of all runs.
       facts: what its checkpoints say.
+      told: what a run by itself would print first.
       records: the lines of its metrics.jsonl.
       lines: that file.
       keep: writes its checkpoints.
@@ -57,6 +56,7 @@ class Member:
     folder: Path
     progress: Progress
     facts: dict[str, Any]
+    told: list[str]
     records: list[Record] = field(default_factory=list)
     lines: Any = None
     keep: Any = None
@@ -131,21 +131,27 @@ def once(init: Callable[[PRNGKeyArray], Any]) -> Callable[[PRNGKeyArray], Any]:
     return init_once
 
 
-def member_of(
-    plan: Plan, task: Task, part: int, folder: Path, data: str, environment: str, said: str
-) -> Member:
-    """Returns a run, at its start or where its newest checkpoint is."""
+def member_of(plan: Plan, task: Task, part: int, folder: Path, data: str) -> Member:
+    """Returns a run, at its start or where its newest checkpoint is; nothing is written."""
     begun, facts = beginning(first_state(plan, task)), first_facts(plan.settings, data)
-    out = io.StringIO()
-    with redirect_stdout(out):
-        if (folder / run_folder.CONFIG).is_file():
-            begun, facts = gone_on(plan, task, folder, begun, facts)
-        print(headline(plan, task))
-    step = int(begun.state.step)
-    run_folder.write_over(folder / run_folder.CONFIG, dump(plan.settings), step)
-    run_folder.write_over(folder / run_folder.ENVIRONMENT, environment, step)
-    run_folder.add(folder / said, out.getvalue())
-    return Member(plan, task, part, folder, begun, facts)
+    told: list[str] = []
+    if (folder / run_folder.CONFIG).is_file():
+        begun, facts = gone_on(plan, task, folder, begun, facts, told.append)
+    return Member(plan, task, part, folder, begun, facts, [*told, headline(plan, task)])
+
+
+def begin(one: Member, environment: str, said: str) -> None:
+    """Writes down how a run was asked for, and where it runs.
+
+    Args:
+      one: the run.
+      environment: as in environment.json.
+      said: name of the file for what a run by itself would print.
+    """
+    step = int(one.progress.state.step)
+    run_folder.write_over(one.folder / run_folder.CONFIG, dump(one.plan.settings), step)
+    run_folder.write_over(one.folder / run_folder.ENVIRONMENT, environment, step)
+    run_folder.add(one.folder / said, "".join(f"{line}\n" for line in one.told))
 
 
 def close(one: Member, many: int, said: str) -> None:
@@ -158,7 +164,6 @@ def close(one: Member, many: int, said: str) -> None:
     """
     summary = run_folder.summarize(one.records, one.status, one.why)
     summary |= {"warnings": [], "resumed": one.facts["resumed"]}
-    with run_folder.lastly():
-        run_folder.write_json(one.folder / run_folder.SUMMARY, summary)
-        report(one.plan, one.task, one.folder, summary, one.records, summary["seconds"] / many)
-        run_folder.add(one.folder / said, closing(summary, one.plan, one.folder) + "\n")
+    run_folder.write_json(one.folder / run_folder.SUMMARY, summary)
+    report(one.plan, one.task, one.folder, summary, one.records, summary["seconds"] / many)
+    run_folder.add(one.folder / said, closing(summary, one.plan, one.folder) + "\n")

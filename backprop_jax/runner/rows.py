@@ -4,11 +4,12 @@ So they have the same batches, and draw the same by chance, which is found once 
 what the key decides, their step and their key stand in a state once for each row. All else does for
 each run.
 
-On a processor, as many rows are a group as its caches hold, and a block of steps is taken by one
-group after the other, by several at once where there are cores: to have all states from memory at
-each step takes longer. Elsewhere all rows are one group.
+On a processor, as many rows are a group as the caches of a core hold, and each core takes a block
+of steps with one group after the other: to have all states from memory at each step takes longer,
+and so do the cores together over one small product. Elsewhere all rows are one group.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +23,12 @@ from backprop_jax.runner.numbers import Numbers
 from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.state import State
 from backprop_jax.runner.task import Rows, Task, batches
+from backprop_jax.runner.threads import CORES
 
 LONGEST = 64
 """Steps, at most, that are done without a look from outside."""
 
-CACHE = 8 * 2**20
+CACHE = 4 * 2**20
 """Bytes of states, about, that a core's caches hold with what a step needs besides."""
 
 WITHIN = State._make((0, 0, None, None, 0, 0))
@@ -54,10 +56,12 @@ class Group:
     batches: Int[np.ndarray, "steps rows batch"]
 
 
-def fitting(state: State) -> int | None:
-    """Returns how many runs with a state like this are gone on with at once; None for all."""
+def fitting(state: State, runs: int) -> int | None:
+    """Returns how many of some runs with a state like this are a group; None for all."""
+    if jax.default_backend() != "cpu":
+        return None
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    return max(1, CACHE // size) if jax.default_backend() == "cpu" else None
+    return max(1, min(CACHE // size, math.ceil(runs / CORES)))
 
 
 def in_rows(

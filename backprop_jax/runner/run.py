@@ -87,7 +87,12 @@ def run(
 
 
 def gone_on(
-    plan: Plan, task: Task, folder: Path, begun: Progress, facts: Facts
+    plan: Plan,
+    task: Task,
+    folder: Path,
+    begun: Progress,
+    facts: Facts,
+    tell: Callable[[str], Any] = print,
 ) -> tuple[Progress, Facts]:
     """Returns where a run goes on from, and what its checkpoints say; tells what has changed.
 
@@ -96,13 +101,13 @@ def gone_on(
     """
     again = f"--resume {folder}"
     try:
-        found = newest(folder, begun.state, lambda text: print(f"{again}: {text}"))
+        found = newest(folder, begun.state, lambda text: tell(f"{again}: {text}"))
     except DoesNotFit as error:
         refuse(folder, changes(error.facts["settings"], plan.settings))
         way = "set the optimizer back, or begin a run without --resume"
         raise ConfigError(message(f"{again}: {error}", to_go_on=way)) from None
     if found is None:
-        print(f"{again}: it has no checkpoint yet; it begins again at step 0")
+        tell(f"{again}: it has no checkpoint yet; it begins again at step 0")
         return begun, facts
     begun, before = found
     step = int(begun.state.step)
@@ -112,11 +117,11 @@ def gone_on(
         raise ConfigError(f"{again}: data() of {plan.experiment.name} returns other data than then")
     if step > task.steps:
         raise ConfigError(f"{again}: it is at step {step} already, beyond the last, {task.steps}")
-    print(f"{again}: goes on from step {step} of {task.steps}")
+    tell(f"{again}: goes on from step {step} of {task.steps}")
     for key, how in changed.items():
-        print(f"  changed:    {key}: {how}")
+        tell(f"  changed:    {key}: {how}")
     if before["backprop_jax"] != facts["backprop_jax"]:
-        print(f"  changed:    backprop_jax {before['backprop_jax']} → {facts['backprop_jax']}")
+        tell(f"  changed:    backprop_jax {before['backprop_jax']} → {facts['backprop_jax']}")
     kept = {key: before[key] for key in ("best", "metrics_bytes")}
     return begun, facts | kept | {"resumed": [*before["resumed"], step]}
 

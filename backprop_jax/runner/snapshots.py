@@ -4,6 +4,7 @@ A snapshot is a NumPy archive (`.npz`) without pickled objects. Its entry `about
 with the facts of the run and, for each array, its place in the state, dtype, shape and checksum.
 """
 
+import functools
 import hashlib
 import json
 import zipfile
@@ -58,13 +59,21 @@ class Leaf(NamedTuple):
 
 def copied(state: Any) -> list[Leaf]:
     """Returns copies of a state's arrays on the host, which nothing else will change."""
+    values, structure = jax.tree.flatten(state)
     leaves = []
-    for place, leaf in jax.tree.leaves_with_path(state):
+    for place, leaf in zip(_places(structure), values, strict=True):
         random = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         array = np.array(jax.random.key_data(leaf) if random else leaf)
         kind = str(jax.random.key_impl(leaf)) if random else None
-        leaves.append(Leaf(jax.tree_util.keystr(place), array, kind))
+        leaves.append(Leaf(place, array, kind))
     return leaves
+
+
+@functools.lru_cache
+def _places(structure: Any) -> list[str]:
+    """Returns where the leaves of a state are, as text; it is the same for each checkpoint."""
+    tree = jax.tree.unflatten(structure, range(structure.num_leaves))
+    return [jax.tree_util.keystr(place) for place, _ in jax.tree.leaves_with_path(tree)]
 
 
 def save(path: Path, state: Any, facts: Facts) -> None:

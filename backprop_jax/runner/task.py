@@ -89,8 +89,9 @@ def make_task(plan: Plan, like: Task | None = None) -> Task:
 
 def _init(plan: Plan, train: Any, batch_size: int, key: PRNGKeyArray) -> Any:
     """Returns fresh parameters as arrays."""
-    batch = take(train, np.arange(batch_size))
-    given = {"key": key, "batch": batch, "model": plan.model}
+    given = {"key": key, "model": plan.model}
+    if plan.experiment.asks("init", "batch"):
+        given["batch"] = take(train, np.arange(batch_size))
     return jax.tree.map(_array, plan.experiment.call("init", **given))
 
 

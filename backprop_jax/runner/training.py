@@ -184,11 +184,16 @@ def make_check(
     """Returns the function that measures how far ours is from jax.grad on a step's own batch.
 
     Each engine is compiled by itself: in one program XLA would merge what they have in common, and
-    the difference would be smaller than that of two runs.
+    the difference would be smaller than that of two runs. Its `each` is what maps over the two; at
+    first, when they are compiled, threads may.
     """
     pair = [jax.jit(gradient_by(engine)) for engine in (ours, ENGINES["jax"])]
     compared = jax.jit(apart)
-    return lambda *given: compared(*(gradient(*given) for gradient in pair))
+
+    def check(*given: Any, each: Callable[..., Any] = map) -> Any:
+        return compared(*each(lambda gradient: gradient(*given), pair))
+
+    return check
 
 
 def train(

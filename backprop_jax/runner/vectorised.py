@@ -5,7 +5,7 @@ How the runs stand in it is in `rows`.
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from backprop_jax.runner.members import (
     COMPLETED,
     RUNNING,
     Member,
+    begin,
     close,
     member_of,
     states_of,
@@ -51,6 +52,7 @@ from backprop_jax.runner.rows import (
 from backprop_jax.runner.state import State
 from backprop_jax.runner.stopping import stop_when_asked
 from backprop_jax.runner.task import Task, loss_of, metrics_of, take
+from backprop_jax.runner.threads import computers, writers
 from backprop_jax.runner.training import (
     MOST_PENDING,
     first_state,
@@ -90,7 +92,7 @@ def run_together(
         numbers = numbers_of(plans)
         tasks, data = tasks_of(plans)
         refuse_other_shapes(plans, tasks)
-        most = fitting(start(plans[0], tasks[0]))
+        most = fitting(start(plans[0], tasks[0]), len(plans))
         parts = [[one.train is task.train for one in data.values()].index(True) for task in tasks]
         program = Program(plans[0], list(data.values()))
         rows = in_rows(plans, parts, range(len(plans)), most)
@@ -102,7 +104,8 @@ def run_together(
                 with run_folder.writing(folder):
                     folder.mkdir(exist_ok=True)
                 stack.enter_context(run_folder.locked(folder))
-                members.append(member_of(plan, task, part, folder, marks[part], where, said))
+                members.append(member_of(plan, task, part, folder, marks[part]))
+            _each(members, lambda one: begin(one, where, said))
             # Those that were stopped at different steps are not at the same place in their epochs.
             places = [int(one.progress.state.step) for one in members]
             status = COMPLETED
@@ -145,10 +148,10 @@ class Program:
         mine = laid_numbers(numbers, rows)
         parts = np.zeros(len(rows), np.int32)
         batch = no_batches(self._task, len(rows), 0)
-        # The types are those of the run, which then finds the block traced.
+        # The types are those of the run, which then finds both traced.
         self.block.trace(states, mine, parts, self.train, batch, np.int32(1))
         given = (states.looked_at, mine, parts, states.key)
-        jax.eval_shape(self._metrics, *given, self.test, self.train)
+        self.metrics.trace(*given, self.test, self.train)
 
     def _block(
         self, states: State, numbers: Numbers, parts: Any, train: Any, rows: Any, count: Any
@@ -213,7 +216,8 @@ def _together(
     status, why = "failed", ""
     try:
         with ExitStack() as stack:
-            writer = stack.enter_context(ThreadPoolExecutor(1))
+            writer = stack.enter_context(writers())
+            cores = stack.enter_context(computers(members[0].plan.config.precision))
             for one in members:
                 file, position = one.folder / run_folder.METRICS, one.facts["metrics_bytes"]
                 one.records[:] = run_folder.read_lines(file, position)
@@ -221,7 +225,7 @@ def _together(
                 checkpoint = one.plan.config.checkpoint
                 given = one.folder, checkpoint, one.lines, one.facts
                 one.keep = stack.enter_context(Keeper(*given, writer))
-            why = _train(program, members, groups, stop, tell)
+            why = _train(program, members, groups, cores, stop, tell)
             if why == COMPLETED:
                 for one in [one for one in members if one.status == RUNNING]:
                     params = (one.keep.latest or one.progress).state.looked_at
@@ -236,14 +240,22 @@ def _together(
         for one in members:
             if one.status == RUNNING:
                 one.status, one.why = status, "" if status == COMPLETED else why
-            close(one, len(members), said)
+        with run_folder.lastly():
+            _each(members, lambda one: close(one, len(members), said))
     return status
+
+
+def _each(members: Sequence[Member], write: Callable[[Member], Any]) -> None:
+    """Has something written of each run, many at the same time: most of it is to wait."""
+    with writers() as threads:
+        list(threads.map(write, members))
 
 
 def _train(
     program: Program,
     members: list[Member],
     groups: list[Group],
+    cores: Executor,
     stop: Callable[[], str | None],
     tell: Callable[[str], Any],
 ) -> str:
@@ -252,7 +264,10 @@ def _train(
     number, before = int(members[0].progress.state.step), members[0].progress.seconds
     if number >= task.steps:
         return COMPLETED
-    block = _compiled(program, groups[0], members)
+    checks = bool(config.gradient.check_every)
+    block, metrics, times = _ready(program, groups[0], cores, checks=checks)
+    for one in members:
+        one.record({"kind": "compile", "step": number} | times)
     began, why, swift = time.perf_counter() - before, None, 1
     while number < task.steps and not why:
         going = [(index, one) for index, one in enumerate(members) if one.status == RUNNING]
@@ -264,14 +279,11 @@ def _train(
             for index in range(count):
                 group.batches[index] = [next(order) for order in group.orders]
         if config.gradient.check_every and number % config.gradient.check_every == 0:
-            apart = [program.check(*_operands(program, one, one.batches[0])) for one in groups]
-            _record_check(_joined(apart), number + 1, going)
-        asked, losses = time.perf_counter(), []
-        for group in groups:
-            given = _operands(program, group, group.batches)
-            group.states, found = block(*given, np.int32(count))
-            losses.append(found)
-        losses = np.concatenate(jax.device_get(losses), axis=1)[:count].reshape(count, -1)
+            apart = cores.map(lambda one: _apart(program, one), groups)
+            _record_check(_joined(list(apart)), number + 1, going)
+        asked = time.perf_counter()
+        apart = cores.map(lambda one, n=count: _taken(block, program, one, n), groups)
+        losses = np.concatenate(list(apart), axis=1)[:count].reshape(count, -1)
         swift = max(1, int(count * PATIENCE / (time.perf_counter() - asked)))
         number += count
         why = stop() if number < task.steps else None
@@ -282,19 +294,33 @@ def _train(
         for index, one in going:
             one.add(losses[:, index], number, seconds, told=look, saved=save)
         if look:
-            found = [
-                program.metrics(
-                    *(one.states.looked_at, one.numbers, one.parts, one.keys),
-                    *(program.test, program.train),
-                )
-                for one in groups
-            ]
-            _look(_joined(found), number, groups, going)
+            found = cores.map(
+                lambda one: jax.device_get(metrics(*_looked_at(program, one))), groups
+            )
+            _look(_joined(list(found)), number, groups, going)
             tell(_said(number, task.steps, members))
         if save:
             for one, state in states_of([group.states for group in groups], going):
                 one.keep.save(one.progress._replace(state=state))
     return why or COMPLETED
+
+
+def _taken(block: Any, program: Program, group: Group, count: int) -> np.ndarray:
+    """Takes steps of one group; returns the losses."""
+    given = _operands(program, group, group.batches)
+    group.states, found = block(*given, np.int32(count))
+    return np.asarray(found)
+
+
+def _apart(program: Program, group: Group) -> Any:
+    """Returns how far the engines are apart in the next step of one group, on the host."""
+    return jax.device_get(program.check(*_operands(program, group, group.batches[0])))
+
+
+def _looked_at(program: Program, group: Group) -> tuple[Any, ...]:
+    """Returns what the metrics of a group are found with."""
+    known = group.states.looked_at, group.numbers, group.parts, group.keys
+    return *known, program.test, program.train
 
 
 def _operands(program: Program, group: Group, batches: Any) -> tuple[Any, ...]:
@@ -303,11 +329,10 @@ def _operands(program: Program, group: Group, batches: Any) -> tuple[Any, ...]:
 
 
 def _joined(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Returns what was found of each group, by rows and columns, run after run, on the host."""
-    each = jax.device_get(found)
+    """Returns what was found of each group, by rows and columns, run after run."""
     return {
-        key: np.concatenate([one[key].reshape(-1, *one[key].shape[2:]) for one in each])
-        for key in each[0]
+        key: np.concatenate([one[key].reshape(-1, *one[key].shape[2:]) for one in found])
+        for key in found[0]
     }
 
 
@@ -351,17 +376,29 @@ def _record_check(apart: Any, number: int, going: Sequence[tuple[int, Member]]) 
         one.record({"kind": "gradient_check", "step": number, **figures})
 
 
-def _compiled(program: Program, group: Group, members: Sequence[Member]) -> Any:
-    """Returns the block compiled, for all groups; records how long that took, in each run."""
+def _ready(
+    program: Program, group: Group, cores: Executor, *, checks: bool
+) -> tuple[Any, Any, dict[str, float]]:
+    """Returns block and metrics compiled, for all groups, and how long the block took.
+
+    Side by side; what it `checks` with, too, which is compiled where it is called.
+    """
+    given = _operands(program, group, group.batches)
+    block = cores.submit(_compiled, program.block, (*given, np.int32(1)))
+    metrics = cores.submit(_compiled, program.metrics, _looked_at(program, group))
+    if checks:
+        program.check(*_operands(program, group, group.batches[0]), each=cores.map)
+    return block.result()[0], metrics.result()[0], block.result()[1]
+
+
+def _compiled(function: Any, operands: Sequence[Any]) -> tuple[Any, dict[str, float]]:
+    """Returns a function compiled, and how long that took."""
     began = time.perf_counter()
-    traced = program.block.trace(*_operands(program, group, group.batches), np.int32(1))
+    traced = function.trace(*operands)
     between = time.perf_counter()
     compiled = traced.lower().compile()
     seconds = {"trace": between - began, "compile": time.perf_counter() - between}
-    times = {f"{part}_seconds": x for part, x in seconds.items()}
-    for one in members:
-        one.record({"kind": "compile", "step": int(one.progress.state.step)} | times)
-    return compiled
+    return compiled, {f"{part}_seconds": x for part, x in seconds.items()}
 
 
 def _said(number: int, steps: int, members: Sequence[Member]) -> str:

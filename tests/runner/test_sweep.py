@@ -155,7 +155,7 @@ def test_runs_at_once_end_as_one_by_one(cli, folder, monkeypatch):
 
     Two runs fit into the caches.
     """
-    monkeypatch.setattr(vectorised_module, "fitting", lambda state: 2)
+    monkeypatch.setattr(vectorised_module, "fitting", lambda state, runs: 2)
     (folder / "line.yaml").write_text(RECIPE + "checkpoint: {best: loss}\n")
     assert cli(*FEW, "--out", "each").code == 1
     result = cli(*FEW, "--vectorised", "--out", "many")
@@ -196,7 +196,9 @@ def test_runs_stand_in_rows_and_rows_in_groups(monkeypatch):
         assert all(len({n % 3 for n in row}) == 1 for group in groups for row in group)
     assert in_rows(plans, [0] * 12, range(11), 4).shape == (11, 1, 1)
     monkeypatch.setattr(rows_module, "CACHE", 1000)
-    assert fitting(State(jnp.ones(50), (), jnp.int32(0), jax.random.key(0))) == 4
+    monkeypatch.setattr(rows_module, "CORES", 2)
+    state = State(jnp.ones(50), (), jnp.int32(0), jax.random.key(0))
+    assert [fitting(state, runs) for runs in (32, 5, 1)] == [4, 3, 1]
 
 
 def assert_close(lines, wanted):
