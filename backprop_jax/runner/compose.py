@@ -22,14 +22,11 @@ from backprop_jax.errors import ConfigError
 from backprop_jax.runner.document import (
     DEEPEST,
     MOST_VALUES,
-    NO_TEXT,
     Document,
     Keys,
     Place,
     Problem,
     dotted,
-    hint,
-    is_text,
     no_file,
     override,
     raise_problems,
@@ -37,6 +34,7 @@ from backprop_jax.runner.document import (
     read_value,
 )
 from backprop_jax.runner.explain import shown
+from backprop_jax.runner.words import NO_TEXT, hint, is_text
 
 BASE = "base"
 MOST_FILES = 100

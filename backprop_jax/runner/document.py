@@ -10,13 +10,13 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from backprop_jax.errors import ConfigError
+from backprop_jax.runner.words import LONGEST, NO_TEXT, hint, is_text, short
 
 Keys = tuple[str | int, ...]
 """The way to a value from the top: keys of sections, and indices into lists."""
@@ -30,11 +30,7 @@ DEEPEST = 100
 LONGEST_NAME = 256
 """No file has a longer name."""
 
-NO_TEXT = "is not text in UTF-8"
 TOO_DEEP = "sections or lists nested too deeply"
-
-LONGEST = 60
-"""A longer text is shortened in a message."""
 
 TAG = "tag:yaml.org,2002:"
 
@@ -186,28 +182,6 @@ def dotted(keys: Keys) -> str:
         return key if key.isprintable() and 0 < len(key) <= LONGEST else short(key)
 
     return ".".join(said(str(key)) for key in keys)
-
-
-def hint(word: str, known: Iterable[str]) -> str:
-    """Returns `; did you mean 'x'?` for the closest known word, or the list of all."""
-    known = list(known)
-    if close := get_close_matches(word, known, n=1, cutoff=0.55):
-        return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(known)}" if known else ""
-
-
-def is_text(text: str) -> bool:
-    """Says whether a text can be written down: it has no half of a letter of UTF-16."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def short(text: str) -> str:
-    """Returns a text in quotes, shortened."""
-    return repr(text) if len(text) <= LONGEST else f"{text[: LONGEST - 3]!r}..."
 
 
 def _text(path: Path) -> str:

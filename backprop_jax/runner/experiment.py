@@ -48,8 +48,8 @@ from types import ModuleType
 from typing import Any, Literal
 
 from backprop_jax.errors import ConfigError
-from backprop_jax.runner.document import hint
 from backprop_jax.runner.schema import Field, fields_of, settings
+from backprop_jax.runner.words import hint
 
 MAY_ASK = {
     "data": ("seed",),

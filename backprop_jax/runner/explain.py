@@ -9,13 +9,12 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from backprop_jax.runner.document import (
-    LONGEST,
     Document,
     Keys,
     Problem,
-    hint,
     raise_problems,
 )
+from backprop_jax.runner.words import LONGEST, hint
 
 Schema = Mapping[str, Any]
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from pydantic import AfterValidator, WithJsonSchema
 
-from backprop_jax.runner.document import hint
+from backprop_jax.runner.words import hint
 
 
 def scale(number: float, g: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

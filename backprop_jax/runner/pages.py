@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from backprop_jax.errors import ConfigError
-from backprop_jax.runner.document import hint
 from backprop_jax.runner.lesson import Lesson
 from backprop_jax.runner.promises import Promises, inline, kept
+from backprop_jax.runner.words import hint
 
 HEAD = re.compile(r"# (\w+): +(\S.*)")
 SHOWN = re.compile(r"!\[[^\]]*\]\(([^)]+)\)")

@@ -19,9 +19,10 @@ from annotated_types import Ge
 from pydantic import TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from backprop_jax.runner.document import Document, Problem, hint, raise_problems
+from backprop_jax.runner.document import Document, Problem, raise_problems
 from backprop_jax.runner.explain import explain
 from backprop_jax.runner.schema import STRICT
+from backprop_jax.runner.words import hint
 
 WITHIN = 1e-6
 

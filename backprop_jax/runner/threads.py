@@ -1,7 +1,9 @@
 """Threads: for what the cores do side by side, and for what waits for a disk."""
 
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
 
 import jax
 
@@ -25,3 +27,9 @@ def computers(precision: str) -> Executor:
 def writers() -> Executor:
     """Returns threads that write files."""
     return ThreadPoolExecutor(WRITERS, "writer")
+
+
+def each(items: Sequence[Any], write: Callable[[Any], Any]) -> None:
+    """Has something written for each, many at the same time: most of it is to wait."""
+    with writers() as threads:
+        list(threads.map(write, items))

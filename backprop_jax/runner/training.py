@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from backprop_jax.errors import BackpropError
-from backprop_jax.runner.document import hint, raise_problems
+from backprop_jax.runner.document import raise_problems
 from backprop_jax.runner.flow.layers import Layers, layers_of
 from backprop_jax.runner.flow.measuring import measuring, written
 from backprop_jax.runner.gradients import ENGINES, Engine, check_hooks, difference, engine_of, worst
@@ -21,6 +21,7 @@ from backprop_jax.runner.plan import Plan
 from backprop_jax.runner.schema import Training
 from backprop_jax.runner.state import State, begin
 from backprop_jax.runner.task import Task, batches, check_contract, take
+from backprop_jax.runner.words import hint
 from backprop_jax.taps.report import Report
 
 Record = dict[str, Any]

@@ -25,6 +25,7 @@ from backprop_jax.runner.members import (
     Member,
     begin,
     close,
+    line_of,
     member_of,
     states_of,
     tasks_of,
@@ -52,7 +53,7 @@ from backprop_jax.runner.rows import (
 from backprop_jax.runner.state import State
 from backprop_jax.runner.stopping import stop_when_asked
 from backprop_jax.runner.task import Task, loss_of, metrics_of, take
-from backprop_jax.runner.threads import computers, writers
+from backprop_jax.runner.threads import computers, each, writers
 from backprop_jax.runner.training import (
     MOST_PENDING,
     first_state,
@@ -105,7 +106,7 @@ def run_together(
                     folder.mkdir(exist_ok=True)
                 stack.enter_context(run_folder.locked(folder))
                 members.append(member_of(plan, task, part, folder, marks[part]))
-            _each(members, lambda one: begin(one, where, said))
+            each(members, lambda one: begin(one, where, said))
             # Those that were stopped at different steps are not at the same place in their epochs.
             places = [int(one.progress.state.step) for one in members]
             status = COMPLETED
@@ -241,14 +242,8 @@ def _together(
             if one.status == RUNNING:
                 one.status, one.why = status, "" if status == COMPLETED else why
         with run_folder.lastly():
-            _each(members, lambda one: close(one, len(members), said))
+            each(members, lambda one: close(one, len(members), said))
     return status
-
-
-def _each(members: Sequence[Member], write: Callable[[Member], Any]) -> None:
-    """Has something written of each run, many at the same time: most of it is to wait."""
-    with writers() as threads:
-        list(threads.map(write, members))
 
 
 def _train(
@@ -298,7 +293,7 @@ def _train(
                 lambda one: jax.device_get(metrics(*_looked_at(program, one))), groups
             )
             _look(_joined(list(found)), number, groups, going)
-            tell(_said(number, task.steps, members))
+            tell(line_of(number, task.steps, members))
         if save:
             for one, state in states_of([group.states for group in groups], going):
                 one.keep.save(one.progress._replace(state=state))
@@ -399,13 +394,3 @@ def _compiled(function: Any, operands: Sequence[Any]) -> tuple[Any, dict[str, fl
     compiled = traced.lower().compile()
     seconds = {"trace": between - began, "compile": time.perf_counter() - between}
     return compiled, {f"{part}_seconds": x for part, x in seconds.items()}
-
-
-def _said(number: int, steps: int, members: Sequence[Member]) -> str:
-    """Returns a line on all runs: `step  400/2000  loss 0.0421 to 2.3  of 31 runs, 1 nonfinite`."""
-    losses = [one.progress.latest for one in members if one.status == RUNNING]
-    known = [loss for loss in losses if loss is not None]
-    ended = len(members) - len(losses)
-    spread = f"loss {min(known):.4g} to {max(known):.4g}  " if known else ""
-    left = f", {ended} not finite" if ended else ""
-    return f"step {number:>{len(str(steps))}}/{steps}  {spread}of {len(losses)} runs{left}"
