@@ -210,7 +210,8 @@ def _do(path: Path, one: One, folder: Path) -> None:
         with redirect_stdout(said):
             run(path, one.overrides, **where)
     finally:
-        if folder.is_dir():
+        # A folder in which no run has begun is to stay one.
+        if (folder / run_folder.CONFIG).is_file():
             with run_folder.lastly():
                 run_folder.add(folder / SAID, said.getvalue())
 

@@ -1,5 +1,7 @@
 """Many runs of one configuration: each in its folder, gone on with after a stop, in a table."""
 
+import errno
+import os
 import re
 from contextlib import nullcontext
 from pathlib import Path
@@ -131,6 +133,22 @@ NAMES = [
     "002-learning_rate=1e4,seed=0",
     "003-learning_rate=1e4,seed=1",
 ]
+
+
+def test_a_sweep_goes_on_after_a_disk_was_full(cli, folder, monkeypatch):
+    """Before the first file of the first run."""
+
+    def full(path, *_):
+        with run_module.run_folder.writing(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    words = ("sweep", "line.yaml", "seed=0..1", "training.steps=2")
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module.run_folder, "write_over", full)
+        result = cli(*words, "--out", "out")
+    assert result.code == 1
+    assert result.err.startswith("cannot write config.yaml: No space left on device\n")
+    assert cli(*words, "--resume", "out").code == 0
 
 
 def test_a_wrong_value_stops_the_sweep_before_it_begins(cli, folder):
