@@ -11,7 +11,7 @@ from jax.extend.core import Literal, valid_jaxtype
 
 from backprop_jax.api import vjp
 from backprop_jax.arguments import Argnames, Argnums, Wanted, function_name
-from backprop_jax.checkpoints import Remat
+from backprop_jax.checkpoints import Remat, rematerialized
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import held, size_in_bytes, variables
 from backprop_jax.engine.registry import dear
@@ -143,7 +143,7 @@ def memory_plan(
       >>> bp.memory_plan(f, x).bytes, bp.memory_plan(f, x, remat="auto").bytes
       (116000, 20000)
     """
-    wanted = Wanted.of(fun, argnums, argnames)
+    wanted, kept = Wanted.of(fun, argnums, argnames), rematerialized(fun, remat)
     leaves, tree = jax.tree.flatten((args, kwargs))
     moving = [i for i, leaf in enumerate(leaves) if is_array(leaf)]
     paths, _ = jax.tree.flatten_with_path((args, kwargs))
@@ -153,8 +153,8 @@ def memory_plan(
         full = list(leaves)
         for i, x in zip(moving, arrays, strict=True):
             full[i] = x
-        chosen, run = wanted.partial(fun, *jax.tree.unflatten(tree, full))
-        return vjp(run, *chosen, remat=remat)
+        chosen, run = wanted.partial(kept, *jax.tree.unflatten(tree, full))
+        return vjp(run, *chosen)
 
     def back(pull: Callable, g: Any) -> Any:
         return pull(g)

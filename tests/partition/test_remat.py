@@ -240,6 +240,8 @@ def test_a_budget_too_small_says_what_is_needed():
     needs = r"remat=10 is too few bytes.*dense: it needs \d+"
     with pytest.raises(errors.BudgetTooSmall, match=needs):
         bp.grad(dense, remat=10)(W, X)
+    with pytest.raises(errors.BudgetTooSmall, match=needs):
+        bp.memory_plan(dense, W, X, remat=10)
 
 
 def test_options_that_exclude_each_other():
