@@ -21,30 +21,33 @@ pytest     a plugin: the fixture `gradcheck`, a report
 
 import os
 
+import jax
 from jax.extend import source_info_util
 
-from backprop_jax import errors as errors
-from backprop_jax import extend as extend
-from backprop_jax.api import grad as grad
-from backprop_jax.api import value_and_grad as value_and_grad
-from backprop_jax.api import vjp as vjp
-from backprop_jax.check.bisect import bisect as bisect
-from backprop_jax.check.compare import compare as compare
-from backprop_jax.check.gradients.check_grads import check_grads as check_grads
-from backprop_jax.checkpoints import checkpoint as checkpoint
-from backprop_jax.graph.explain import explain as explain
-from backprop_jax.jacobians import hessian as hessian
-from backprop_jax.jacobians import jacfwd as jacfwd
-from backprop_jax.jacobians import jacobian as jacobian
-from backprop_jax.jacobians import jacrev as jacrev
-from backprop_jax.memory import memory_plan as memory_plan
-from backprop_jax.nonfinite import find_nonfinite as find_nonfinite
-from backprop_jax.products import hvp as hvp
-from backprop_jax.products import jvp as jvp
-from backprop_jax.products import linear_transpose as linear_transpose
-from backprop_jax.swaps import rules as rules  # not the package; that is backprop_jax.rules.…
-from backprop_jax.version import __version__ as __version__
-from backprop_jax.watching import value_grad_and_cotangents as value_grad_and_cotangents
+# The rules ask JAX for its primitives by staging a call of each: whatever is set meanwhile.
+with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())), jax.disable_jit(False):
+    from backprop_jax import errors as errors
+    from backprop_jax import extend as extend
+    from backprop_jax.api import grad as grad
+    from backprop_jax.api import value_and_grad as value_and_grad
+    from backprop_jax.api import vjp as vjp
+    from backprop_jax.check.bisect import bisect as bisect
+    from backprop_jax.check.compare import compare as compare
+    from backprop_jax.check.gradients.check_grads import check_grads as check_grads
+    from backprop_jax.checkpoints import checkpoint as checkpoint
+    from backprop_jax.graph.explain import explain as explain
+    from backprop_jax.jacobians import hessian as hessian
+    from backprop_jax.jacobians import jacfwd as jacfwd
+    from backprop_jax.jacobians import jacobian as jacobian
+    from backprop_jax.jacobians import jacrev as jacrev
+    from backprop_jax.memory import memory_plan as memory_plan
+    from backprop_jax.nonfinite import find_nonfinite as find_nonfinite
+    from backprop_jax.products import hvp as hvp
+    from backprop_jax.products import jvp as jvp
+    from backprop_jax.products import linear_transpose as linear_transpose
+    from backprop_jax.swaps import rules as rules  # not the package; that is backprop_jax.rules.…
+    from backprop_jax.version import __version__ as __version__
+    from backprop_jax.watching import value_grad_and_cotangents as value_grad_and_cotangents
 
 remat = checkpoint
 

@@ -3,6 +3,9 @@
 
 import functools
 import inspect
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -279,6 +282,19 @@ def test_every_name_is_public():
     assert all(getattr(bp, name).__doc__ for name in [*OF_JAX, "jacobian", "hvp", "remat"])
     assert bp.jacobian is bp.jacrev
     assert all(hasattr(bp, name) for name in bp.__all__)
+
+
+def test_may_be_imported_whatever_is_set():
+    """A mesh that a library has set, or functions that are not to be compiled."""
+    code = """
+import jax
+jax.set_mesh(jax.make_mesh((1,), ("theirs",)))
+import backprop_jax as bp
+assert bp.grad(lambda x: x**3)(2.0) == 12 and jax.sharding.get_abstract_mesh().axis_names == ("theirs",)
+"""
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env=os.environ | {"JAX_DISABLE_JIT": "1"}
+    )
 
 
 @pytest.mark.parametrize("name", OF_JAX)
