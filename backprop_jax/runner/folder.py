@@ -68,9 +68,9 @@ def refuse_nowhere(option: str, file: Path | None) -> None:
     Raises:
       ConfigError: it does.
     """
-    if file is not None and file.is_dir():
+    if file is not None and os.path.isdir(file):
         raise ConfigError(f"--{option} {file}: a folder, not a file")
-    if file is not None and not file.parent.is_dir():
+    if file is not None and not os.path.isdir(file.parent):
         raise ConfigError(f"--{option} {file}: there is no folder {file.parent}")
 
 
@@ -173,7 +173,7 @@ def write_over(path: Path, text: str, step: int) -> None:
 
     `config.yaml` becomes `config.before-step-200.yaml`.
     """
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if path.is_dir() or (path.exists() and path.read_bytes() != text.encode()):
         with writing(path):
             os.replace(path, path.with_name(f"{path.stem}.before-step-{step}{path.suffix}"))
     write(path, text)
@@ -225,7 +225,7 @@ def json_lines(path: Path, position: int = 0) -> Iterator[Lines]:
 
 def read_lines(path: Path, position: int | None = None) -> list[dict[str, Any]]:
     """Returns the lines of a file of JSON lines, up to `position`, a number of bytes."""
-    text = path.read_bytes()[:position].decode() if path.exists() else ""
+    text = path.read_bytes()[:position].decode() if path.is_file() else ""
     return [_numbers(json.loads(line)) for line in text.splitlines()]
 
 

@@ -1,5 +1,6 @@
 """`backprop-jax list`: the configurations in a folder, with the question that each answers."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -41,8 +42,8 @@ def configs_in(folder: Path) -> list[Path]:
     Raises:
       ConfigError: there is no such folder, or no YAML file in it.
     """
-    if not folder.is_dir():
-        reason = "a file, not a folder" if folder.exists() else "no such folder"
+    if not os.path.isdir(folder):
+        reason = "a file, not a folder" if os.path.exists(folder) else "no such folder"
         raise ConfigError(f"{folder}: {reason}; name one that holds YAML files")
     found = [path for path in folder.rglob("*.y*ml") if path.suffix in (".yaml", ".yml")]
     if not found:

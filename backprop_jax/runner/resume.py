@@ -1,5 +1,6 @@
 """Going on with a run: which folder is meant, and whether it may go on with this configuration."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -40,8 +41,8 @@ def folder_of(given: Path, name: str, what: str = "run", first: str = CONFIG) ->
     """
     if given == LATEST:
         return _latest(name)
-    if not given.is_dir():
-        reason = "not a folder" if given.exists() else "no such folder"
+    if not os.path.isdir(given):
+        reason = "not a folder" if os.path.exists(given) else "no such folder"
         raise ConfigError(f"--resume {given}: {reason}")
     inside = {path.name for path in given.iterdir()} - {LOCK}
     if inside and not inside & {first, f".{first}{UNFINISHED}"}:

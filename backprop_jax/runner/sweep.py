@@ -156,7 +156,9 @@ def _range(text: str) -> list[str]:
 def _remember(folder: Path, overrides: Sequence[str], settings: dict[str, Any]) -> None:
     """Writes down what is swept, with the settings of the first run; raises if it was another."""
     file, now = folder / GRID, {"overrides": list(overrides), "first": settings}
-    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else now
+    before = _read(file) if file.exists() else now
+    if before.keys() != now.keys():
+        raise ConfigError(f"--resume {folder}: {GRID} is not what a sweep has written")
     changed = changes(before["first"], now["first"])
     what = [
         f"--resume {folder}: this was another sweep",
@@ -218,12 +220,20 @@ def _do(path: Path, one: One, folder: Path) -> None:
 
 def _summary(folder: Path) -> dict[str, Any]:
     """Returns the summary of a run; one that has not begun is waiting, a killed one unfinished."""
-    file = folder / run_folder.SUMMARY
-    if file.is_file():
-        found = json.loads(file.read_text(encoding="utf-8"))
+    found = _read(folder / run_folder.SUMMARY)
+    if "status" in found:
         return found | {"metrics": _scalars(found["numbers"])} if "numbers" in found else found
     status = "unfinished" if (folder / run_folder.CONFIG).is_file() else "waiting"
     return {"status": status, "steps": 0, "loss": None, "metrics": None}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Returns what a JSON file holds; nothing, if it is not one, or is not there."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _scalars(numbers: dict[str, Any]) -> dict[str, Any]:

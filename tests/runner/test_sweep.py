@@ -159,10 +159,14 @@ def test_a_wrong_value_stops_the_sweep_before_it_begins(cli, folder):
 
 
 def test_the_folder_of_a_run_is_not_that_of_a_sweep(cli, folder):
+    words = ("sweep", "line.yaml", "seed=0..1", "--resume", "other")
     (folder / "other").mkdir()
     (folder / "other/config.yaml").touch()
     error = "--resume other: not the folder of a sweep: it has no sweep.json\n"
-    assert cli("sweep", "line.yaml", "seed=0..1", "--resume", "other") == (2, "", error)
+    assert cli(*words) == (2, "", error)
+    (folder / "other/sweep.json").write_text("[]")
+    error = "--resume other: sweep.json is not what a sweep has written\n"
+    assert cli(*words) == (2, "", error)
 
 
 FEW = ("sweep", "line.yaml", "optimizer.learning_rate=0.05,1e4", "seed=0..1", "checkpoint.every=4")
