@@ -1,7 +1,6 @@
 """A run as a picture: losses, metrics, and the distance between the engines, over the steps."""
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,12 +15,6 @@ INK, PALE = "#30343b", "#d8dbe0"
 COLOURS = ("#1f6fb4", "#d9622b", "#2a9461", "#8a5cc2", "#b8902a")
 
 TINY = 1e-3
-
-HUGE = 1e300
-"""Where an axis ends at the latest: its length, and some times that, are still finite."""
-
-FEW = 30
-"""Points of a line, at most, that are marked."""
 
 Line = tuple[list[int], list[float]]
 
@@ -75,12 +68,12 @@ def _by_figure(records: Sequence[Record], kind: str) -> dict[str, Line]:
 def draw_panel(axes: Axes, name: str, lines: Mapping[str, Line]) -> None:
     """Draws lines over steps; logarithmic if they span a decade, or are all tiny."""
     for colour, (label, (steps, values)) in zip(COLOURS, lines.items(), strict=False):
-        marker = "o" if len(steps) <= FEW else ""
+        marker = "o" if len(steps) <= 30 else ""
         axes.plot(steps, values, color=colour, label=label, lw=1.6, marker=marker, ms=3.5)
     every = [value for _, values in lines.values() for value in values]
-    if is_logarithmic(every):
+    if min(every) > 0 and (max(every) > 10 * min(every) or max(every) < TINY):
         axes.set_yscale("log")
-    axes.set_ylim(*limits(every))
+        axes.set_ylim(min(min(every) / 1.5, max(every) / 20), 1.5 * max(every))
     if not any(every):
         axes.set_yticks([0.0])
     axes.set_title(name, loc="left", fontsize=10, color=INK)
@@ -90,20 +83,6 @@ def draw_panel(axes: Axes, name: str, lines: Mapping[str, Line]) -> None:
     dress(axes)
     if len(lines) > 1:
         axes.legend(frameon=False, fontsize=9, labelcolor=INK)
-
-
-def is_logarithmic(values: Sequence[float]) -> bool:
-    """Says whether numbers are drawn by their logarithms: they span a decade, or are all tiny."""
-    return min(values) > 0 and (max(values) > 10 * min(values) or max(values) < TINY)
-
-
-def limits(values: Sequence[float]) -> tuple[float, float]:
-    """Returns the ends of the axis for some numbers."""
-    low, high = min(values), max(values)
-    if is_logarithmic(values):
-        return max(min(low / 1.5, high / 20), sys.float_info.min), min(1.5 * high, HUGE)
-    margin = 0.05 * (high - low or abs(high) or 1.0)
-    return max(low - margin, -HUGE), min(high + margin, HUGE)
 
 
 def dress(axes: Axes) -> None:

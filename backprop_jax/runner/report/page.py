@@ -11,20 +11,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from backprop_jax.graph.page import script_hash
-from backprop_jax.runner.curves import panels_of
+from backprop_jax.runner.curves import Line, draw_panel, panels_of
 from backprop_jax.runner.flow import pictures as flow_pictures
 from backprop_jax.runner.flow.history import HEAD, Flow
 from backprop_jax.runner.lesson import Lesson
 from backprop_jax.runner.pages import QUESTION, rows_of
 from backprop_jax.runner.pages import head as page_head
 from backprop_jax.runner.plan import origins
-from backprop_jax.runner.report.chart import chart
 from backprop_jax.runner.report.markdown import HTML, kind_of, rendered
 from backprop_jax.runner.report.pictures import svg
 from backprop_jax.runner.training import Record
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """What the browser is told to refuse: everything that is not in the page."""
+
+PANEL = (4.6, 3.4)
+"""Width and height of a curve, in inches."""
+
+MARGINS = {"left": 0.16, "right": 0.98, "bottom": 0.14, "top": 0.92}
+"""Around a curve. To find them by what stands there takes as long as to draw it."""
 
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -163,6 +168,13 @@ def picture(draw: Callable[[Axes], None], label: str, figure: Figure) -> str:
     return svg(figure, label)
 
 
+def curve(name: str, lines: Mapping[str, Line]) -> str:
+    """Returns lines over steps, as a part of a page."""
+    figure = Figure(figsize=PANEL)
+    figure.subplots_adjust(**MARGINS)
+    return picture(lambda axes: draw_panel(axes, name, lines), f"{name}, by step", figure)
+
+
 def _asked(plan: Any, environment: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what a page says of how it was asked for, and of where it ran."""
     asked = [(".".join(map(str, keys)), x, said) for keys, x, said in origins(plan) if said]
@@ -207,7 +219,7 @@ def _results(records: Sequence[Record]) -> Iterator[tuple[str, ...]]:
 
 def _curves(records: Sequence[Record]) -> list[str]:
     """Returns the learning curves."""
-    return [chart(name, lines) for name, lines in panels_of(records).items()]
+    return [curve(name, lines) for name, lines in panels_of(records).items()]
 
 
 def _flow(flow: Flow) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 from typing import Any
 
 import matplotlib as mpl
@@ -20,6 +21,9 @@ WHITE = "#ffffff"
 NAMES = re.compile(r' id="[\w.]+_\d+"')
 """Names that matplotlib gives to the parts of a picture, the same ones in each."""
 
+DRAWING = threading.Lock()
+"""Held by who draws: settings of matplotlib are those of all threads."""
+
 SIZE = re.compile(r'<svg [^>]*?viewBox="([\d. ]+)"[^>]*>')
 
 
@@ -31,7 +35,7 @@ def svg(figure: Figure, label: str) -> Markup:
             axes.set_facecolor("none")
     nothing: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     options: Any = {"svg.fonttype": "none", "svg.hashsalt": label}
-    with mpl.rc_context(options):
+    with DRAWING, mpl.rc_context(options):
         figure.savefig(content, format="svg", facecolor="none", metadata=nothing)
     text = NAMES.sub("", content.getvalue())
     for colour, instead in COLOURS.items():
