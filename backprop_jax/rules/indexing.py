@@ -26,14 +26,19 @@ from backprop_jax.rules.parts import zeros_of
 def write_back(g: Any, x: Any, i: tuple) -> Any:
     """Returns g where the slice was. A user's rule may have made it of a wider dtype than x."""
     zeros = x.update(dtype=g.dtype)
-    return parts.of_window(g, x, i, lambda: lax.dynamic_update_slice(zeros_of(zeros), g, i))
+    return parts.of_window(g, x, i, lambda: put(zeros_of(zeros), g, i))
+
+
+def put(x: Any, y: Any, i: tuple) -> Any:
+    """Returns x with y at i, which the primitive clamps: to count from the end is done before."""
+    return lax.dynamic_update_slice(x, y, i, allow_negative_indices=False)
 
 
 linear(lax.dynamic_slice_p, write_back)
 linear(
     lax.dynamic_update_slice_p,
-    lambda g, y, i: lax.dynamic_update_slice(g, zeros_of(y), i),
-    lambda g, y, i: lax.dynamic_slice(g, i, y.shape),
+    lambda g, y, i: put(g, zeros_of(y), i),
+    lambda g, y, i: lax.dynamic_slice(g, i, y.shape, allow_negative_indices=False),
 )
 
 

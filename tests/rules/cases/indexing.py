@@ -24,6 +24,8 @@ CASES = [
     # -- slices at run-time starts ---------------------------------------------------
     Case("dynamic_slice",        lambda x, i: lax.dynamic_slice(x, (i, np.int32(1)), (2, 2)),  [(4, 3), ()], (REAL, integers(3))),
     Case("dynamic_slice",        lambda x: lax.dynamic_slice(x, (7,), (2,)),         [(4,)],       REAL, "start beyond the end"),
+    Case("dynamic_slice",        lambda x: lax.dynamic_slice(x, (-7,), (2,)),        [(4,)],       REAL, "before the start, counted from the end"),
+    Case("dynamic_update_slice", lambda x, u: lax.dynamic_update_slice(x, u, (-7,)), [(4,), (2,)], REAL, "before the start, counted from the end"),
     Case("dynamic_slice",        lambda x, i: x[i],                                  [(4, 3), ()], (REAL, integers(4)), "x[i]"),
     Case("dynamic_update_slice", lambda x, y, i: lax.dynamic_update_slice(x, y, (i, np.int32(1))), [(4, 3), (2, 2), ()], (REAL, REAL, integers(3))),
     Case("dynamic_update_slice", lambda x, y: lax.dynamic_update_slice(x, y, (9,)),  [(4,), (2,)], REAL, "start beyond the end"),
