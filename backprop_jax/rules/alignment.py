@@ -1,24 +1,39 @@
 """Which axes go together in a function applied place by place, after `vmap` along any of them.
 
-Under `vmap` the operands of such a function have their axes in any order. Nothing tells which axis
-of the result one has become, if two are of a size; but where an operand is changed in one place,
-the result is changed in another.
+Under `vmap` the operands of such a function have their axes in any order, and two may be of a size.
+Which axis of the result one has become is read from the steps between them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from jax import lax
+from jax.extend.core import Literal
 
-from backprop_jax.engine.cotangents import convert, is_differentiable
-from backprop_jax.engine.jaxprs import as_function
+from backprop_jax.engine.cotangents import convert
+from backprop_jax.engine.jaxprs import held
 
 #: Of one operand: which axis of the result each of its axes is that is not of size 1.
 Along = tuple[int, ...]
 
-by_text: dict[str, list[Along] | None] = {}
+
+class Axis:
+    """An axis of a value, which turns out to be the same as those of others."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self._same = size, self
+
+    def first(self) -> "Axis":
+        """Returns the axis that stands for all that are the same."""
+        while self._same is not self._same._same:
+            self._same = self._same._same
+        return self._same
+
+    def join(self, other: "Axis") -> None:
+        """Says that this and another one are the same, if they are of one size."""
+        if self.size == other.size:
+            self.first()._same = other.first()
 
 
 def as_numpy_does(shapes: Sequence[tuple[int, ...]], ndim: int) -> list[Along]:
@@ -28,52 +43,76 @@ def as_numpy_does(shapes: Sequence[tuple[int, ...]], ndim: int) -> list[Along]:
 
 def alignment(closed: Any) -> list[Along] | None:
     """Returns which axes go together in a jaxpr, for every operand; None if that is not seen."""
-    text = str(closed)
-    if text not in by_text:
-        with jax.ensure_compile_time_eval():
-            by_text[text] = tried(closed)
-    return by_text[text]
+    operands = [axes_of(aval) for aval in closed.in_avals]
+    found = [among(operands, axes) for axes in follow(closed.jaxpr, operands)]
+    return found[0] if all(along == found[0] for along in found) else None
 
 
-def tried(closed: Any) -> list[Along] | None:
-    """Returns what `alignment` does, from runs with one operand changed in one slice."""
-    if any(0 in aval.shape for aval in closed.in_avals):
-        return None
-    run, rng = jax.jit(as_function(closed)), np.random.default_rng(0)
-    start = [
-        rng.uniform(0.5, 1.5, aval.shape).astype(aval.dtype)
-        if is_differentiable(aval)
-        else np.ones(aval.shape, aval.dtype)
-        for aval in closed.in_avals
-    ]
-    before = run(*start)
-
-    def places(k: int) -> Iterator[list[int]]:
-        x = start[k]
-        for axis in (axis for axis, n in enumerate(x.shape) if n > 1):
-            moved = x.copy()
-            moved[(slice(None),) * axis + (0,)] += 1
-            after = run(*start[:k], moved, *start[k + 1 :])
-            for old, new in zip(before, after, strict=True):
-                yield axes_of_first(np.asarray(old) != np.asarray(new))
-
-    axes = [list(places(k)) for k in range(len(start))]
-    if any(len(found) != 1 for of_operand in axes for found in of_operand):
-        return None
-    count = len(before)
-    alike = [[of[i::count] for i in range(count)] for of in axes]
-    if any(one != of[0] for of in alike for one in of):
-        return None
-    return [tuple(b for (b,) in of[0]) for of in alike]
+def among(operands: Sequence[list[Axis]], result: list[Axis]) -> list[Along] | None:
+    """Returns which axes of the result those of the operands are; None where one is none of it."""
+    place = {axis.first(): i for i, axis in enumerate(result) if axis.size != 1}
+    along = [tuple(place.get(axis.first(), -1) for axis in wide(axes)) for axes in operands]
+    each_once = all(len({*axes}) == len(axes) and -1 not in axes for axes in along)
+    return along if each_once and len(place) == len(wide(result)) else None
 
 
-def axes_of_first(changed: np.ndarray) -> list[int]:
-    """Returns along which axes that which has changed is the first slice, and no more."""
-    return [
-        axis
-        for axis in range(changed.ndim)
-        if np.moveaxis(changed, axis, 0)[0].all() and not np.moveaxis(changed, axis, 0)[1:].any()
-    ]
+def wide(axes: list[Axis]) -> list[Axis]:
+    """Returns those that are not of size 1."""
+    return [axis for axis in axes if axis.size != 1]
+
+
+def axes_of(aval: Any) -> list[Axis]:
+    """Returns new axes of the sizes that values of this type have."""
+    return [Axis(size) for size in aval.shape]
+
+
+def follow(jaxpr: Any, operands: Sequence[list[Axis]]) -> list[list[Axis]]:
+    """Returns the axes of the results, some of which are the same as those of the operands."""
+    known = dict(zip(jaxpr.invars, operands, strict=True))
+
+    def of(v: Any) -> list[Axis]:
+        return axes_of(v.aval) if isinstance(v, Literal) or v not in known else known[v]
+
+    for equation in jaxpr.eqns:
+        results = [axes_of(v.aval) for v in equation.outvars]
+        known.update(zip(equation.outvars, results, strict=True))
+        pass_on(equation, list(map(of, equation.invars)), results)
+    return list(map(of, jaxpr.outvars))
+
+
+def pass_on(equation: Any, operands: list[list[Axis]], results: list[list[Axis]]) -> None:
+    """Joins the axes of results with those of the operands, as far as a step tells."""
+    primitive, params = equation.primitive, equation.params
+    if primitive is lax.broadcast_in_dim_p:
+        (x, *_), (z,) = operands, results
+        join(x, [z[i] for i in params["broadcast_dimensions"]])
+    elif primitive is lax.transpose_p:
+        join([operands[0][i] for i in params["permutation"]], results[0])
+    elif primitive in (lax.reshape_p, lax.squeeze_p):
+        join(wide(operands[0]), wide(results[0]))
+    elif primitive is lax.while_p:
+        consts = params["cond_nconsts"], params["body_nconsts"]
+        carries = operands[sum(consts) :]
+        after = follow(params["body_jaxpr"].jaxpr, operands[consts[0] :])
+        for carry, again, z in zip(carries, after, results, strict=True):
+            join(carry, again)
+            join(carry, z)
+    elif inner := held(params):
+        shapes = [[axis.size for axis in axes] for axes in operands]
+        if len(inner) == 1 and shapes == [list(aval.shape) for aval in inner[0].in_avals]:
+            for axes, z in zip(follow(inner[0].jaxpr, operands), results, strict=True):
+                join(axes, z)
+    else:
+        for x in operands:
+            for z in results:
+                join(x, z)
+
+
+def join(axes: Sequence[Axis], others: Sequence[Axis]) -> None:
+    """Says of each axis that it is the one in its place, if there are as many."""
+    if len(axes) == len(others):
+        for axis, other in zip(axes, others, strict=True):
+            axis.join(other)
 
 
 def spread(x: Any, along: Along, shape: tuple[int, ...]) -> Any:

@@ -13,6 +13,7 @@ from jax import lax
 from jax.scipy.special import betainc, gammainc, xlog1py, xlogy
 
 import backprop_jax as bp
+from backprop_jax.rules.alignment import alignment
 
 INF = float("inf")
 
@@ -310,6 +311,35 @@ def test_second_derivatives_at_whole_numbers(f, order, x64):
     p, h = np.array(order), 1e-5
     rows = [(bp.grad(f)(p + step) - bp.grad(f)(p - step)) / (2 * h) for step in h * np.eye(2)]
     np.testing.assert_allclose(bp.jacrev(bp.grad(f))(p), np.stack(rows), rtol=1e-6, atol=1e-8)
+
+
+def test_a_function_with_a_rule_under_vmap_within_a_shard_map():
+    """Where types say which values vary along the mesh."""
+    mesh = jax.make_mesh((1,), ("i",), axis_types=(jax.sharding.AxisType.Auto,))
+    x, y = jnp.array([1.0, 2.0]), jnp.array([[3.0, 1.0], [2.0, 5.0]])
+
+    def gradient(x: jax.Array, y: jax.Array) -> jax.Array:
+        across = jax.vmap(xlogy, (None, 1))
+        return bp.grad(lambda y: jnp.sum(across(x, y) ** 2))(y)
+
+    parts = jax.P("i")
+    on_mesh = jax.shard_map(gradient, mesh=mesh, in_specs=(parts, parts), out_specs=parts)
+    np.testing.assert_allclose(on_mesh(x, y), gradient(x, y), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["hypot", "i0", "expn", "sinc", "fresnel", "xlogy", "xlog1py"])
+@pytest.mark.parametrize("last", [0, 1])
+def test_axes_of_a_function_under_vmap_are_followed(name, last):
+    """Two of one size: only the steps tell which is which."""
+    fun = getattr(jnp, name, None) or getattr(jax.scipy.special, name)
+    n, x, y = 3, (1, 0), (0, 1)  # which axis of an operand is mapped over, and which one first
+    ways = {"hypot": (x, y), "xlogy": (x, y), "xlog1py": (x, y), "expn": (None, x)}.get(name, (x,))
+    across = jax.vmap(fun, [way and 0 for way in ways])
+    across = jax.vmap(across, [way and way[0] for way in ways], out_axes=last)
+    operands = [jnp.ones((n, n)) if way else 2 for way in ways]
+    jaxpr = jax.make_jaxpr(across)(*operands)
+    places = {x: (1 - last, last), y: (last, 1 - last), None: ()}
+    assert alignment(jaxpr) == [places[way] for way in ways]
 
 
 @pytest.mark.parametrize("log", [xlogy, xlog1py])
