@@ -22,6 +22,7 @@ from backprop_jax.arguments import (
     check_result,
     check_zero_times_inf,
 )
+from backprop_jax.meshes import varying_as
 from backprop_jax.products import pushforward
 from backprop_jax.swaps import Rules, held
 
@@ -145,7 +146,7 @@ def along_each(example: PyTree, fun: Callable, chunk_size: int | None = None) ->
     def of_unit_vector(i: Any) -> PyTree:
         pairs = zip(starts, avals, strict=False)
         unit = [unit_vector(i, int(start), aval.shape, aval.dtype) for start, aval in pairs]
-        return fun(jax.tree.unflatten(tree, unit))
+        return fun(jax.tree.unflatten(tree, list(map(varying_as, unit, avals))))
 
     if starts[-1] == 1:  # a number: its Jacobian is a gradient
         return jax.tree.map(lambda x: x.reshape(1, *x.shape), of_unit_vector(0))

@@ -71,6 +71,12 @@ def filled(aval: Any, number: float) -> Any:
     return lax.pcast(array, tuple(kind.reduced), to="reduced")
 
 
+def varying_as(array: jax.Array, aval: Any) -> jax.Array:
+    """Returns what all devices have as a value of its own of each that has one of this type."""
+    axes = tuple(aval.manual_axis_type.varying)
+    return lax.pcast(array, axes, to="varying") if axes else array
+
+
 def explicit(aval: Any) -> bool:
     """Returns whether it is part of the type where values of this type live."""
     return AxisType.Explicit in aval.sharding.mesh.axis_types

@@ -9,6 +9,7 @@ another one.
 import functools
 import inspect
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from jax.extend.core import set_current_trace
 
 from backprop_jax.engine.cotangents import convert, fit, instantiate, is_differentiable
 from backprop_jax.engine.custom import functions
+from backprop_jax.engine.jaxprs import held
 from backprop_jax.engine.registry import Unit
 from backprop_jax.errors import MissingRule, message
 from backprop_jax.rules.alignment import Along, alignment, as_numpy_does, gathered, spread
@@ -104,6 +106,8 @@ KNOWN = {
     "sincospisquaredhalf": Known(jax.scipy.special.fresnel, (turn,)),
     "sinc": Known(jax.numpy.sinc, (of_sinc,)),
 }
+#: What `vmap` may put between the steps of a function.
+ADDED = "broadcast_in_dim convert_element_type reduce_or reshape select_n squeeze transpose".split()
 #: Others, by name: (jaxpr) → what makes the unit of this one, or None if it is not the one.
 compiled: dict[str, Callable[[Any], Callable[[Sequence[bool], Callable], Unit] | None]] = {}
 
@@ -121,30 +125,40 @@ def known(name: str, jaxpr: Any) -> tuple[Known, list[Along]] | None:
     pairs = zip(avals, candidate.formulas, strict=True)
     if not all(is_floating(aval) or (f is None and is_whole(aval)) for aval, f in pairs):
         return None
-    if jaxpr.jaxpr.debug_info.func_src_info != source_of(name) or not source_of(name):
-        return None
     try:
         theirs = within(jax.make_jaxpr(candidate.function)(*avals).jaxpr, name)
     except (TypeError, ValueError):  # of shapes it is never called with
         theirs = None
-    along = placed(jaxpr, str(theirs) == str(jaxpr))
+    if str(theirs) == str(jaxpr):
+        return candidate, as_numpy_does([x.shape for x in avals], len(jaxpr.out_avals[0].shape))
+    along = alignment(jaxpr) if is_mapped(jaxpr, name) else None
     return None if along is None else (candidate, along)
 
 
-def placed(jaxpr: Any, plain: bool) -> list[Along] | None:
-    """Returns which axes go together in a function; `plain`: it is not what `vmap` made of one."""
-    if not plain:
-        return alignment(jaxpr)
-    return as_numpy_does([x.shape for x in jaxpr.in_avals], len(jaxpr.out_avals[0].shape))
+def is_mapped(jaxpr: Any, name: str) -> bool:
+    """Returns whether a jaxpr is what `vmap` made of a function known by this name.
+
+    What JAX has made of it to differentiate it has its name and its source, too, but other steps.
+    """
+    for shape in (), (2,):  # a branch for a number is a choice for several
+        like = [jax.ShapeDtypeStruct(shape, x.dtype, weak_type=x.weak_type) for x in jaxpr.in_avals]
+        plain = within(jax.make_jaxpr(KNOWN[name].function)(*like).jaxpr, name)
+        if plain is None or len(plain.out_avals) != len(jaxpr.out_avals):
+            return False
+        written = {closed.jaxpr.debug_info.func_src_info for closed in (plain, jaxpr)}
+        if len(written) == 1 and steps(plain) == steps(jaxpr):
+            return True
+    return False
 
 
-@functools.cache
-def source_of(name: str) -> str | None:
-    """Returns where the compiled function of a known one is written, if it calls one."""
-    function, formulas = KNOWN[name]
-    numbers = [jax.ShapeDtypeStruct((), np.int32 if f is None else np.float32) for f in formulas]
-    inner = within(jax.make_jaxpr(function)(*numbers).jaxpr, name)
-    return inner and inner.jaxpr.debug_info.func_src_info
+def steps(closed: Any) -> Counter:
+    """Returns how often each primitive occurs in a jaxpr, those left out that `vmap` may add."""
+    found: Counter = Counter()
+    for equation in closed.eqns:
+        found[str(equation.primitive)] += 1
+        for inner in held(equation.params):
+            found += steps(inner)
+    return Counter({name: count for name, count in found.items() if name not in ADDED})
 
 
 def within(jaxpr: Any, name: str) -> Any:
@@ -282,7 +296,7 @@ def by_formula(known: Known, *call: Any) -> list:
     """Runs a function with formulas of its own in the place of JAX's rule."""
     tape, primitive, fun, jvp, tracers = call
     values, slots = tape.unwrap(tracers)
-    along = placed(traced(fun, values), is_same(known.function, fun, values))
+    along = alignment(traced(fun, values))
     if along is None:
         return of_floats(known.function, *call)
 

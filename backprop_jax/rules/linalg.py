@@ -165,7 +165,8 @@ def of_product(g: Any, factors: Any) -> Any:
     height, width = factors.shape[-2:]
     k = min(height, width)
     g1, f1 = (m.columns(m.rows(a, 0, k), 0, k) for a in (g, factors))
-    of_l = product(m.transposed(m.lower(f1, -1)), m.lower(g1, -1)) + g1  # lᵀ g, below the diagonal
+    # A product, and no sum with g: XLA on CPU refuses an FFT whose result a solver has laid out.
+    of_l = product(m.transposed(m.lower(f1, -1) + m.identity(f1)), m.lower(g1, -1))
     of_u = product(m.upper(g1), m.transposed(m.upper(f1)))
     if height > k:
         g2, l2 = m.rows(g, k, height), m.rows(factors, k, height)

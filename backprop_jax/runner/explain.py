@@ -74,17 +74,20 @@ def validated(
     return config
 
 
-def explain(error: ValidationError, document: Document, schema: Schema) -> list[Problem]:
+def explain(
+    error: ValidationError, document: Document, schema: Schema, values: Any = None
+) -> list[Problem]:
     """Returns a problem for each value that pydantic has errors of, placed in the document.
 
     Args:
       error: what validation raised.
-      document: the values that were validated.
+      document: where the values stand.
       schema: their JSON schema, which knows the keys and choices.
+      values: what was validated, if it is not the whole of the document; the keys are its own.
     """
     details: dict[Keys, list[ErrorDetails]] = {}
     for detail in error.errors():
-        keys = _written(detail, document.values)
+        keys = _written(detail, document.values if values is None else values)
         details.setdefault(keys, []).append({**detail, "loc": keys})
     return [_either(those, document, schema) for those in details.values()]
 

@@ -86,7 +86,7 @@ def promises(expected: Mapping[str, Any], document: Document) -> tuple[Promises,
             try:
                 found[name] = adapter.validate_python(said)
             except ValidationError as error:
-                told = explain(error, document, adapter.json_schema())
+                told = explain(error, document, adapter.json_schema(), said)
                 problems += [
                     document.at_key(("expected", name, *one.keys), one.text) for one in told
                 ]

@@ -342,6 +342,25 @@ def test_axes_of_a_function_under_vmap_are_followed(name, last):
     assert alignment(jaxpr) == [places[way] for way in ways]
 
 
+@pytest.mark.parametrize("fun", [jnp.hypot, lambda x, y: jnp.i0(x * y)], ids=["hypot", "i0"])
+def test_what_jax_makes_of_a_known_function_is_not_that_function(fun):
+    """It has the name of it, and the file and line."""
+    x, y = jnp.float32(1.5), jnp.float32(0.5)
+    of_jax = lambda x: jax.vjp(fun, x, y)[1](jnp.float32(1.0))[0]  # noqa: E731
+    np.testing.assert_allclose(bp.grad(of_jax)(x), jax.grad(of_jax)(x), rtol=1e-5)
+
+
+def test_a_transform_of_a_factor_is_compiled():
+    """XLA on CPU refuses an FFT whose result is laid out for a solver, as the way back's may be."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3)), jnp.float32)
+
+    def loss(x: jax.Array) -> jax.Array:
+        factors = lax.linalg.lu(x)[0]
+        return jnp.sum(jnp.real(jnp.fft.ifft(lax.complex(factors, factors))) ** 2)
+
+    np.testing.assert_allclose(jax.jit(bp.grad(loss))(x), jax.grad(loss)(x), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("log", [xlogy, xlog1py])
 def test_a_function_with_a_rule_under_vmap_along_another_axis(log):
     """Its operands then have shapes that it is never called with; 0 log 0 has a slope there, too."""

@@ -113,6 +113,16 @@ def test_a_gradient_within(what, x64):
     np.testing.assert_allclose(*gradients, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["jacrev", "jacfwd", "hessian"])
+def test_a_jacobian_within(name, x64):
+    """Unit vectors vary, too."""
+    fun = lambda x: jnp.sum(x[0] * jnp.sin(x)) if name == "hessian" else x[0] * jnp.sin(x)  # noqa: E731
+    found = [
+        of_shards(lambda x, m=m: getattr(m, name)(fun)(x)[0], ACROSS, ACROSS)(X) for m in (bp, jax)
+    ]
+    np.testing.assert_allclose(*found, rtol=1e-12)
+
+
 def test_a_value_is_put_elsewhere_on_a_mesh_of_explicit_axes(x64):
     mesh = Mesh(np.array(jax.devices()), ("i",), axis_types=(AxisType.Explicit,))
     with jax.set_mesh(mesh):
