@@ -106,8 +106,8 @@ KNOWN = {
     "sincospisquaredhalf": Known(jax.scipy.special.fresnel, (turn,)),
     "sinc": Known(jax.numpy.sinc, (of_sinc,)),
 }
-#: What `vmap` may put between the steps of a function.
-ADDED = "broadcast_in_dim convert_element_type reduce_or reshape select_n squeeze transpose".split()
+#: What `vmap` may put between the steps of a function, and what moves numbers and may be left out.
+ADDED = "broadcast_in_dim convert_element_type reduce_or reshape select_n slice squeeze transpose"
 #: Others, by name: (jaxpr) → what makes the unit of this one, or None if it is not the one.
 compiled: dict[str, Callable[[Any], Callable[[Sequence[bool], Callable], Unit] | None]] = {}
 
@@ -152,13 +152,13 @@ def is_mapped(jaxpr: Any, name: str) -> bool:
 
 
 def steps(closed: Any) -> Counter:
-    """Returns how often each primitive occurs in a jaxpr, those left out that `vmap` may add."""
+    """Returns how often each primitive occurs in a jaxpr, but for those of `ADDED`."""
     found: Counter = Counter()
     for equation in closed.eqns:
         found[str(equation.primitive)] += 1
         for inner in held(equation.params):
             found += steps(inner)
-    return Counter({name: count for name, count in found.items() if name not in ADDED})
+    return Counter({name: count for name, count in found.items() if name not in ADDED.split()})
 
 
 def within(jaxpr: Any, name: str) -> Any:
