@@ -36,11 +36,6 @@ class Axis:
             self.first()._same = other.first()
 
 
-def as_numpy_does(shapes: Sequence[tuple[int, ...]], ndim: int) -> list[Along]:
-    """Returns which axes go together where operands are broadcast as NumPy does."""
-    return [tuple(ndim - len(shape) + i for i, n in enumerate(shape) if n != 1) for shape in shapes]
-
-
 def alignment(closed: Any) -> list[Along] | None:
     """Returns which axes go together in a jaxpr, for every operand; None if that is not seen."""
     operands = [axes_of(aval) for aval in closed.in_avals]

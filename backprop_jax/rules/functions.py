@@ -24,7 +24,7 @@ from backprop_jax.engine.custom import functions
 from backprop_jax.engine.jaxprs import held
 from backprop_jax.engine.registry import Unit
 from backprop_jax.errors import MissingRule, message
-from backprop_jax.rules.alignment import Along, alignment, as_numpy_does, gathered, spread
+from backprop_jax.rules.alignment import Along, alignment, gathered, spread
 
 
 class Known(NamedTuple):
@@ -107,7 +107,10 @@ KNOWN = {
     "sinc": Known(jax.numpy.sinc, (of_sinc,)),
 }
 #: What `vmap` may put between the steps of a function, and what moves numbers and may be left out.
-ADDED = "broadcast_in_dim convert_element_type reduce_or reshape select_n slice squeeze transpose"
+ADDED = {
+    *("broadcast_in_dim", "convert_element_type", "reduce_or", "reshape"),
+    *("select_n", "slice", "squeeze", "transpose"),
+}
 #: Others, by name: (jaxpr) → what makes the unit of this one, or None if it is not the one.
 compiled: dict[str, Callable[[Any], Callable[[Sequence[bool], Callable], Unit] | None]] = {}
 
@@ -129,9 +132,8 @@ def known(name: str, jaxpr: Any) -> tuple[Known, list[Along]] | None:
         theirs = within(jax.make_jaxpr(candidate.function)(*avals).jaxpr, name)
     except (TypeError, ValueError):  # of shapes it is never called with
         theirs = None
-    if str(theirs) == str(jaxpr):
-        return candidate, as_numpy_does([x.shape for x in avals], len(jaxpr.out_avals[0].shape))
-    along = alignment(jaxpr) if is_mapped(jaxpr, name) else None
+    is_it = str(theirs) == str(jaxpr) or is_mapped(jaxpr, name)
+    along = alignment(jaxpr) if is_it else None
     return None if along is None else (candidate, along)
 
 
@@ -155,10 +157,11 @@ def steps(closed: Any) -> Counter:
     """Returns how often each primitive occurs in a jaxpr, but for those of `ADDED`."""
     found: Counter = Counter()
     for equation in closed.eqns:
-        found[str(equation.primitive)] += 1
+        name = str(equation.primitive)
+        found[name] += name not in ADDED
         for inner in held(equation.params):
             found += steps(inner)
-    return Counter({name: count for name, count in found.items() if name not in ADDED.split()})
+    return +found
 
 
 def within(jaxpr: Any, name: str) -> Any:

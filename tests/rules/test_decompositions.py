@@ -268,7 +268,8 @@ def test_qr_of_a_matrix_whose_last_column_depends_on_the_others(width):
 
 
 def test_qr_of_dependent_columns_that_are_asked_for_has_no_derivative():
-    x = jnp.asarray(H[:, :1] @ H[:1, :2])
+    # A column of zeros: of one that depends on another rounding leaves more than nothing, or not.
+    x = jnp.asarray(H[:, :1] @ np.array([[1.0, 0.0]]))
     assert not jnp.isfinite(bp.grad(lambda x: jnp.sum(jnp.linalg.qr(x)[0] ** 3))(x)).all()
 
 
