@@ -3,6 +3,8 @@
 import functools
 import logging
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import jax
@@ -21,6 +23,7 @@ from backprop_jax.engine.registry import (
     Unit,
     book,
     doors,
+    linear,
     missing,
     pullback,
     strangers,
@@ -137,6 +140,8 @@ def composite(active: tuple[bool, ...], **params: Any) -> Unit:
     return split(composed_of(params), active).unit()
 
 
+linear(primitive_of(lambda x: xla_metadata.set_xla_metadata(x, to="be"), 0.0), lambda g: g)
+
 if hasattr(xla_metadata, "xla_metadata_call2"):  # since jax 0.11
     tagged: Any = getattr(xla_metadata, "xla_metadata_call2")  # noqa: B009
 
@@ -152,6 +157,29 @@ if hasattr(xla_metadata, "xla_metadata_call2"):  # since jax 0.11
         unit = split(jaxpr, active).unit()
         forward = tagged(unit.forward, dict(xla_metadata), ad_metadata=back)
         return unit._replace(forward=forward, backward=tagged(unit.backward, back))
+
+
+if find_spec("jax.experimental.overlap"):  # since jax 0.12
+    program_order: Any = import_module("jax.experimental.overlap").program_order
+
+    @structured(primitive_of(program_order(lambda x: -x, enforce=False), 0.0))
+    def in_program_order(
+        active: tuple[bool, ...],
+        *,
+        call_jaxpr: Any,
+        enforce: bool,
+        strict_in: bool,
+        strict_out: bool,
+        exclude_mask: tuple,
+    ) -> Unit:
+        """A function whose operations run in the order they are written in; and so they do back.
+
+        Which operands do not count for the order, `exclude_mask`, is a hint for the function alone.
+        """
+        del exclude_mask
+        unit = split(call_jaxpr, active).unit()
+        ordered = program_order(enforce=enforce, strict_in_out=enforce and (strict_in, strict_out))
+        return unit._replace(forward=ordered(unit.forward), backward=ordered(unit.backward))
 
 
 @structured(primitives.remat_p)

@@ -4,24 +4,32 @@ The cotangent of a value that all instances have is the sum of what each of them
 is in JAX, where a psum is a sum and a copy to all, and its way back another.
 """
 
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import jax
 import numpy as np
 from jax import lax
-from jax.extend.core import primitives
+from jax.experimental.layout import Layout, with_layout_constraint
+from jax.extend.core import Primitive, primitives
 from jax.sharding import reshard
 
 from backprop_jax.engine.registry import linear, pullback
 from backprop_jax.meshes import of_cotangents
+from backprop_jax.rules.libraries import of_library
+from backprop_jax.rules.models import primitive_of
 from backprop_jax.rules.reductions import spread
 
-# It has no public name.
-reduce_scatter_p = (
-    jax.make_jaxpr(lambda x: lax.psum_scatter(x, "i"), axis_env=[("i", 1)])(np.zeros(1))
-    .eqns[0]
-    .primitive
-)
+
+def collective(function: Callable, *operands: Any) -> Primitive:
+    """Returns the primitive of a function along a named axis, where it has no public name."""
+    return jax.make_jaxpr(function, axis_env=[("i", 1)])(*operands).eqns[0].primitive
+
+
+reduce_scatter_p = collective(lambda x: lax.psum_scatter(x, "i"), np.zeros(1))
+pbroadcast_p = collective(lambda x: lax.pbroadcast(x, "i", 0), np.zeros(1))
 
 
 # Where a value lives is part of its type on a mesh of explicit axes.
@@ -111,6 +119,12 @@ def exchange_back(
     )
 
 
+def to_source(g: Any, *, axis_name: Any, source: Any) -> Any:
+    """Returns what all instances say of the one value that they have a copy of, where it was."""
+    total = lax.psum(g, axis_name)
+    return lax.select(lax.axis_index(axis_name) == source, total, lax.full_like(total, 0))
+
+
 def put_back(g: Any, x: Any) -> Any:
     """Returns g where the value was; where that was on no mesh, all of it on every device."""
     sharding = of_cotangents(x).sharding
@@ -132,6 +146,15 @@ def constrained(
     )
 
 
+def laid_out(g: Any, *, layout: Any) -> Any:
+    """Returns g, in memory as the value is."""
+    return layout_constraint_p.bind(g, layout=layout)
+
+
+layout_constraint_p = primitive_of(
+    lambda x: with_layout_constraint(x, Layout((0,))), jax.ShapeDtypeStruct((1,), "float32")
+)
+
 # fmt: off
 linear(lax.psum_p,                      sum_again)
 linear(lax.ppermute_p,                  send_back)
@@ -142,7 +165,16 @@ pullback(lax.pmax_p)(shared_extremum)
 pullback(lax.pmin_p)(shared_extremum)
 linear(primitives.sharding_constraint_p, constrained)
 linear(reshard_p,                       put_back)
+linear(pbroadcast_p,                    to_source)
+linear(layout_constraint_p,             laid_out)
 # fmt: on
+
+if jax.__version_info__ >= (0, 12):
+
+    @pullback(collective(lambda x, i: lax.pbroadcast(x, "i", i), np.zeros(1), np.int32(0)))
+    def pbroadcast_dynamic(g: Any, y: Any, *, axis_name: Any) -> tuple:
+        """The value of an instance that is known when the program runs."""
+        return to_source(g, axis_name=axis_name, source=y), None
 
 
 @pullback(primitives.device_put_p)
@@ -150,3 +182,39 @@ def device_put(g: tuple, *, devices: tuple, srcs: tuple, copy_semantics: tuple) 
     """A value put somewhere else; its cotangent is put back to where the value was told to be."""
     params = {"devices": srcs, "srcs": devices, "copy_semantics": copy_semantics}
     return primitives.device_put_p.bind(*g, **params)
+
+
+if find_spec("jax.experimental.shard_alike"):  # until jax 0.11
+    from jax.experimental.shard_alike import shard_alike
+
+    @pullback(primitive_of(shard_alike, 0.0, 0.0))
+    def shared_out_alike(g: tuple) -> tuple:
+        """Two values that are shared out among devices alike, and so are their cotangents."""
+        return shard_alike(*g)
+
+
+HOSTS = "jax.experimental.multihost_utils"
+
+
+@of_library(HOSTS, "host_local_array_to_global_array_p")
+def host_local_array_to_global_array(primitive: Primitive) -> None:
+    """What each process has, as one array; each gets its part of g. jax.grad's is of another shape.
+
+    So it is if there are several processes: it takes the part of each to be the whole.
+    """
+    linear(primitive, between_hosts("global_array_to_host_local_array_p"))
+
+
+@of_library(HOSTS, "global_array_to_host_local_array_p")
+def global_array_to_host_local_array(primitive: Primitive) -> None:
+    """The part of one array that each process has; what each says of its own is one array again."""
+    linear(primitive, between_hosts("host_local_array_to_global_array_p"))
+
+
+def between_hosts(name: str) -> Callable:
+    """Returns the formula that is another primitive with the same parameters."""
+
+    def formula(g: Any, *, global_mesh: Any, pspec: Any) -> Any:
+        return getattr(sys.modules[HOSTS], name).bind(g, global_mesh=global_mesh, pspec=pspec)
+
+    return formula

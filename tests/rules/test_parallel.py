@@ -1,14 +1,17 @@
 """What instances of a program say to each other: gradients under `vmap` with a named axis."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.interpreters import batching
 
 import backprop_jax as bp
+from backprop_jax.rules.parallel import pbroadcast_p
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -16,9 +19,10 @@ N = 4
 TURN = [(i, (i + 1) % N) for i in range(N)]
 
 #: Primitives that stand in a jaxpr under a named axis only, so that the table has no row for them.
-COLLECTIVE = set(
-    "psum pmax pmin ppermute all_gather reduce_scatter all_to_all ragged_all_to_all".split()
-)
+COLLECTIVE = {
+    *("psum", "pmax", "pmin", "ppermute", "pbroadcast", "all_gather", "reduce_scatter"),
+    *("all_to_all", "ragged_all_to_all"),
+}
 
 TALKS = {
     "psum": lambda x: lax.psum(x * x, "i"),
@@ -30,6 +34,13 @@ TALKS = {
     "psum_scatter, tiled": lambda x: lax.psum_scatter(x * x, "i", tiled=True),
     "all_to_all": lambda x: lax.all_to_all(x * x, "i", 0, 0),
 }
+
+
+#: Where the value is that all get: known, or, since jax 0.12, when the program runs.
+SOURCES: list[Any] = [2]
+if jax.__version_info__ >= (0, 12):
+    SOURCES.append(np.int32(2))
+    COLLECTIVE.add("pbroadcast_dynamic")
 
 
 def draw() -> jax.Array:
@@ -55,3 +66,36 @@ def test_the_extremum_gets_what_all_say_of_it(extremum: Callable) -> None:
     ours = jax.vmap(bp.grad(lambda x: jnp.sum(extremum(x, "i") ** 2)), axis_name="i")(x)
     found = np.max(x, 0) if extremum is lax.pmax else np.min(x, 0)
     np.testing.assert_allclose(ours, np.where(x == found, N * 2 * found, 0), rtol=1e-15)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=["known", "met"][: len(SOURCES)])
+def test_the_source_gets_what_all_say_of_its_value(
+    source: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JAX's rule takes scalars alone, and its `vmap` no source that is known: it does here."""
+
+    def batched(axis: Any, values: tuple, dims: tuple, *, axis_name: Any, source: int) -> tuple:
+        del axis_name
+        (x,) = map(jnp.moveaxis, values, dims, (0,))
+        return jnp.broadcast_to(x[source], (axis.size, *x.shape[1:])), 0
+
+    monkeypatch.setitem(batching.fancy_primitive_batchers, pbroadcast_p, batched)
+
+    def copied(x: jax.Array) -> jax.Array:
+        return lax.pbroadcast(x, "i", source)
+
+    def added(x: jax.Array) -> jax.Array:
+        return lax.psum(jnp.where(lax.axis_index("i") == 2, x, 0), "i")
+
+    def orders(grad: Callable, copy: Callable) -> Callable:
+        def loss(x: jax.Array) -> jax.Array:
+            return jnp.sum(jnp.sin(copy(x * x)) * jnp.sum(x))
+
+        return lambda x: (grad(loss)(x), grad(lambda x: jnp.sum(jnp.cos(grad(loss)(x))))(x))
+
+    ours, theirs = (
+        jax.vmap(orders(*way), axis_name="i")(draw())
+        for way in ((bp.grad, copied), (jax.grad, added))
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)

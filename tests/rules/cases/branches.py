@@ -2,6 +2,7 @@
 """Cases of functions chosen at run time, of functions computed again, and of functions just called."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import jax
@@ -159,3 +160,20 @@ CASES = [
 if hasattr(xla_metadata, "xla_metadata_call2"):  # since jax 0.11
     tagged = getattr(xla_metadata, "xla_metadata_call2")(lambda x, y: lax.sin(x) * y, {"tag": "to"})  # noqa: B009
     CASES += [Case("xla_metadata_call", tagged, [(3,), (3,)])]
+
+if find_spec("jax.experimental.overlap"):  # since jax 0.12
+    from jax.experimental.overlap import program_order
+
+    def ordered(x: Any, y: Any) -> tuple:
+        return lax.sin(x) * y, lax.exp(y)
+
+    CASES += [
+        Case("program_order", program_order(ordered, enforce=False), [(3,), (3,)]),
+        Case("program_order", program_order(ordered, enforce=True), [(3,), (3,)], note="enforced"),
+        Case(
+            "program_order",
+            program_order(ordered, enforce=False, exclude_argnames="y"),
+            [(3,), (3,)],
+            note="of some operands",
+        ),
+    ]

@@ -1,10 +1,14 @@
 # ruff: noqa: E501 (rows of a table stay rows)
 """Cases of functions applied place by place."""
 
+from importlib.util import find_spec
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils, xla_metadata
+from jax.experimental.layout import Layout, with_layout_constraint
 from jax.extend.core import primitives
 
 from tests.rules.case import (
@@ -19,6 +23,8 @@ from tests.rules.case import (
     integers,
     uniform,
 )
+
+ONE = jax.sharding.Mesh(np.array(jax.devices()[:1]), "i")
 
 # fmt: off
 CASES = [
@@ -124,6 +130,10 @@ CASES = [
     Case("sharding_constraint", lambda x: lax.with_sharding_constraint(x, jax.sharding.SingleDeviceSharding(jax.devices()[0])), [(3,)], REAL),
     Case("bitcast_convert_type", lambda x: x * lax.bitcast_convert_type(x, "float64"), [(3,)], REAL, "to itself: no slope", dtypes=(), has_slope=False),
     Case("stop_gradient", lambda x: x * lax.stop_gradient(x), [(3,)],              REAL,     has_slope=False),
+    Case("layout_constraint", lambda x: with_layout_constraint(x * x, Layout((1, 0))), [(2, 3)], REAL),
+    Case("xla_metadata_value", lambda x: xla_metadata.set_xla_metadata(x * x, told="so"), [(3,)], REAL),
+    Case("host_local_array_to_global_array", lambda x: multihost_utils.host_local_array_to_global_array(x * x, ONE, jax.P("i")), [(3,)], REAL),
+    Case("global_array_to_host_local_array", lambda x: multihost_utils.global_array_to_host_local_array(x * x, ONE, jax.P("i")), [(3,)], REAL),
     Case("optimization_barrier", lambda x, y: lax.optimization_barrier((x * y, y)), [(3,), (2, 3)], REAL),
     # -- complex ---------------------------------------------------------------------
     Case("exp2",         lax.exp2,                           [(3,)],               COMPLEX,  "complex", dtypes=("complex64",)),
@@ -153,6 +163,11 @@ if hasattr(lax, "log2"):  # jax 0.12
         Case("log2", lax.log2, [(3,)], POSITIVE),
         Case("one_minus_square", lax.one_minus_square, [(3,)], REAL),
     ]
+
+if find_spec("jax.experimental.shard_alike"):  # until jax 0.11
+    from jax.experimental.shard_alike import shard_alike
+
+    CASES += [Case("shard_alike", lambda x, y: shard_alike(x * y, y), [(3,), (3,)], REAL)]
 
 # Arrays without elements and without axes.
 CASES += [
