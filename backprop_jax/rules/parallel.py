@@ -198,10 +198,7 @@ HOSTS = "jax.experimental.multihost_utils"
 
 @of_library(HOSTS, "host_local_array_to_global_array_p")
 def host_local_array_to_global_array(primitive: Primitive) -> None:
-    """What each process has, as one array; each gets its part of g. jax.grad's is of another shape.
-
-    So it is if there are several processes: it takes the part of each to be the whole.
-    """
+    """What each process has, as one array; back, each gets its part of g."""
     linear(primitive, between_hosts("global_array_to_host_local_array_p"))
 
 
