@@ -1,6 +1,6 @@
 """Reverse-mode automatic differentiation on JAX, written by hand.
 
-api        grad, value_and_grad, vjp: pytrees in and out
+api        grad, value_and_grad, vjp, fwd_and_bwd: pytrees in and out
 checkpoints  checkpoint: what to keep for the way back, said by the user
 memory     memory_plan: what is kept, and why
 watching   value_grad_and_cotangents: what flows back to values inside of a function
@@ -28,6 +28,7 @@ from jax.extend import source_info_util
 with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())), jax.disable_jit(False):
     from backprop_jax import errors as errors
     from backprop_jax import extend as extend
+    from backprop_jax.api import fwd_and_bwd as fwd_and_bwd
     from backprop_jax.api import grad as grad
     from backprop_jax.api import value_and_grad as value_and_grad
     from backprop_jax.api import vjp as vjp
@@ -62,6 +63,7 @@ __all__ = [
     "explain",
     "extend",
     "find_nonfinite",
+    "fwd_and_bwd",
     "grad",
     "hessian",
     "hvp",

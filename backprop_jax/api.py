@@ -268,6 +268,65 @@ def vjp(
     return (result, pull, jax.tree.unflatten(aux_tree, values[end:])) if has_aux else (result, pull)
 
 
+def fwd_and_bwd(
+    fun: Callable,
+    argnums: Argnums | None = None,
+    has_aux: bool = False,
+    jitted: bool = True,
+    *,
+    argnames: Argnames | None = None,
+    zero_times_inf: ZeroTimesInf = "nan",
+    remat: Remat = None,
+    rules: Rules | None = None,
+    hooks: Hooks | None = None,
+) -> tuple[Callable, Callable]:
+    """Returns the way forward and the way back as two functions, as `jax.fwd_and_bwd` does.
+
+    They are compiled once each and called as often as one likes: for who has to do something else
+    between the two. `jax.jit` of a pullback that `vjp` returns compiles it anew for each point.
+
+    Args:
+      fun: as for `vjp`.
+      argnums: as for `grad`; so is `argnames`. JAX has no default.
+      has_aux: `fun` returns a pair of its result and anything else, which is passed on.
+      jitted: both are compiled.
+      argnames: as for `grad`, and so are the others.
+      zero_times_inf: as for `grad`.
+      remat: as for `grad`.
+      rules: as for `grad`.
+      hooks: as for `grad`.
+
+    Returns:
+      A pair. The first takes the arguments of `fun` and returns a pair of its result and what is
+      kept, a pytree; with `has_aux` the auxiliary value is a third. The second takes what is kept
+      and a cotangent of the result, and returns cotangents in the form of `grad`'s gradient.
+
+    Raises:
+      TypeError, ValueError: as for `grad` and `vjp`.
+
+    Example:
+      >>> import backprop_jax as bp
+      >>> forward, backward = bp.fwd_and_bwd(lambda x, y: x * y, argnums=(0, 1))
+      >>> z, kept = forward(3.0, 4.0)
+      >>> print([float(g) for g in backward(kept, 2.0)])
+      [8.0, 6.0]
+    """
+    wanted = Wanted.of(fun, argnums, argnames)
+    check_zero_times_inf(zero_times_inf)
+    options: dict[str, Any] = {"zero_times_inf": zero_times_inf, "rules": rules}
+    kept = rematerialized(hooked(fun, hooks), remat)
+
+    @wraps(fun, "Value and what is kept for the way back")
+    def forward(*args: Any, **kwargs: Any) -> tuple:
+        chosen, run = wanted.partial(kept, args, kwargs)
+        return vjp(run, *chosen, has_aux=has_aux, **options)
+
+    def backward(pullback: VJP, cotangent: PyTree) -> PyTree:
+        return wanted.arrange(pullback(cotangent))
+
+    return (jax.jit(forward), jax.jit(backward)) if jitted else (forward, backward)
+
+
 def one(value: Any) -> Any:
     """Returns the cotangent one of a scalar."""
     return filled(of_cotangents(jax.typeof(value)), 1)

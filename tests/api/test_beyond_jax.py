@@ -32,6 +32,23 @@ def test_argnames_beside_argnums():
     assert_same(gradient, ((jax.grad(named)(X, scale=2.0),), jnp.sum(jnp.sin(X))))
 
 
+def test_both_ways_are_compiled_once_and_take_the_options():
+    compiled = []
+
+    @jax.custom_vjp
+    def twice(x):
+        return 2 * x
+
+    twice.defvjp(lambda x: (2 * x, None), lambda _, g: (compiled.append(g) or 2 * g,))
+    forward, backward = bp.fwd_and_bwd(
+        lambda x, *, y: jnp.sqrt(twice(x) * y), argnames="y", argnums=0, zero_times_inf="zero"
+    )
+    for x in (X, 2 * X, 0 * X):
+        z, kept = forward(x, y=0 * X)
+        assert_same(backward(kept, z), (0 * X, 0 * X))
+    assert len(compiled) == 1
+
+
 def test_argnames_of_jacobians():
     outer = lambda x, *, y: jnp.outer(x, y)  # noqa: E731
     expected = jax.jacrev(lambda y: outer(X, y=y))(X[:2])

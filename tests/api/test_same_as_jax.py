@@ -134,6 +134,11 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "vjp, pulled back under vmap":     lambda m: jax.vmap(m.vjp(lambda x: W @ x, X)[1])(np.eye(2, dtype=np.float32)),
     "vjp, pulled back under jit":      lambda m: jax.jit(m.vjp(lambda x: jnp.sin(x) * x, X)[1])(X),
     "vjp, made under jit":             lambda m: jax.jit(lambda x: m.vjp(jnp.sin, x)[1](x))(X),
+    # -- fwd_and_bwd -------------------------------------------------------------------
+    "fwd_and_bwd":                     lambda m: (lambda go, back: (lambda z, kept: (z, back(kept, z)))(*go(X, X)))(*m.fwd_and_bwd(lambda x, y: jnp.sin(x) * y, 1)),
+    "fwd_and_bwd, argnums":            lambda m: (lambda go, back: back(go(X, W)[1], {"z": W}))(*m.fwd_and_bwd(lambda x, w: {"z": w * x}, (1, 0))),
+    "fwd_and_bwd, has_aux":            lambda m: (lambda go, back: (lambda z, kept, aux: (z, aux, back(kept, 2.0)))(*go(X)))(*m.fwd_and_bwd(with_aux, 0, has_aux=True, jitted=False)),
+    "fwd_and_bwd, second":             lambda m: m.grad(lambda x: (lambda go, back: curve(back(go(x)[1], x)))(*m.fwd_and_bwd(lambda x: jnp.sin(x) * x, 0)))(X),
     # -- jacrev, hessian ---------------------------------------------------------------
     "jacrev":                          lambda m: m.jacrev(lambda x: W @ jnp.sin(x))(X),
     "jacrev of pytrees":               lambda m: m.jacrev(lambda p: {"y": W @ p[0] * p[1], "z": p[1]})((X, jnp.float32(2.0))),
@@ -275,7 +280,9 @@ def test_no_arguments_to_differentiate():
     assert bp.grad(pair, ())(X, X) == ()
 
 
-OF_JAX = "grad value_and_grad vjp jvp jacrev jacfwd hessian linear_transpose checkpoint".split()
+OF_JAX = (
+    "grad value_and_grad vjp fwd_and_bwd jvp jacrev jacfwd hessian linear_transpose checkpoint"
+).split()
 
 
 def test_every_name_is_public():
