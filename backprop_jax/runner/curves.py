@@ -74,10 +74,11 @@ def draw_panel(axes: Axes, name: str, lines: Mapping[str, Line]) -> None:
     if min(every) > 0 and (max(every) > 10 * min(every) or max(every) < TINY):
         axes.set_yscale("log")
         axes.set_ylim(min(min(every) / 1.5, max(every) / 20), 1.5 * max(every))
+    else:
+        axes.yaxis.set_major_formatter("{x:g}")
     if not any(every):
         axes.set_yticks([0.0])
     # No power of ten stands apart; left to itself, a title looks for it, a third of the drawing.
-    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_title(name, loc="left", y=1.0, fontsize=10, color=INK)
     axes.set_xlabel("step", color=INK)
     axes.set_xlim(left=0)
