@@ -30,13 +30,16 @@ from backprop_jax.errors import EscapedReference, message
 
 
 def updated(x: Any) -> Any:
-    """Returns what comes of a reference made, added to and frozen: one of each primitive."""
+    """Returns what comes of references made, added to, frozen and freed: one of each primitive."""
+    refs.free_ref(refs.empty_ref(jax.typeof(x)))
     ref = refs.new_ref(x)
     refs.addupdate(ref, (), x)
     return refs.freeze(ref)
 
 
-new_ref_p, addupdate_p, freeze_p = (e.primitive for e in jax.make_jaxpr(updated)(1.0).eqns)
+empty_ref_p, free_ref_p, new_ref_p, addupdate_p, freeze_p = (
+    equation.primitive for equation in jax.make_jaxpr(updated)(1.0).eqns
+)
 get_p, swap_p = primitives.get_p, primitives.swap_p
 
 
@@ -46,6 +49,20 @@ def new_ref(tape: Tape, tracers: Sequence, **params: Any) -> Cell:
     del params
     (value,) = tracers
     return Cell(tape, refs.AbstractRef(jax.typeof(value).update(weak_type=False)), value)
+
+
+@with_references(empty_ref_p, always=True)
+def empty_ref(tape: Tape, tracers: Sequence, *, ty: Any, **params: Any) -> Cell:
+    """A cell of nothing yet, which is zero here."""
+    del tracers, params
+    return Cell(tape, refs.AbstractRef(ty), lax.full(ty.shape, 0, ty.dtype))
+
+
+@with_references(free_ref_p)
+def free_ref(tape: Tape, tracers: Sequence) -> list:
+    """The end of a cell."""
+    del tape, tracers
+    return []
 
 
 @with_references(freeze_p, always=True)
@@ -216,6 +233,40 @@ def scan(
     )
     refill(cells, contents)
     return [*carried, *ys]
+
+
+@with_references(lax.while_p)
+def while_loop(
+    tape: Tape,
+    tracers: Sequence,
+    *,
+    cond_nconsts: int,
+    cond_jaxpr: Any,
+    body_nconsts: int,
+    body_jaxpr: Any,
+) -> list:
+    """A loop whose end is not known: likewise. The question whether to go on may read cells."""
+    del tape
+    asked, rest = tracers[:cond_nconsts], tracers[cond_nconsts:]
+    known, carry = rest[:body_nconsts], list(rest[body_nconsts:])
+    question, read = without_cells(cond_jaxpr, [*asked, *carry])
+    body, written = without_cells(body_jaxpr, [*known, *carry])
+    cells = {id(cell): cell for cell in [*read, *written]}
+
+    def ask(state: tuple[dict, list]) -> Any:
+        contents, carried = state
+        ((going,), _) = question([*asked, *carried], [contents[id(cell)] for cell in read])
+        return going
+
+    def trip(state: tuple[dict, list]) -> tuple[dict, list]:
+        contents, carried = state
+        carried, new = body([*known, *carried], [contents[id(cell)] for cell in written])
+        return contents | dict(zip(map(id, written), new, strict=True)), carried
+
+    start = {key: cell.contents for key, cell in cells.items()}
+    contents, carried = lax.while_loop(ask, trip, (start, carry))
+    refill(list(cells.values()), [contents[key] for key in cells])
+    return carried
 
 
 @with_references(lax.cond_p)

@@ -79,7 +79,32 @@ def within_scan(x: Any) -> Any:
     return jnp.sum(c) * jnp.sum(y)
 
 
+def unknown_trips(x: Any) -> Any:
+    """Closed over by a while_loop: one that it asks whether to go on, one that it writes."""
+    limit, ref = jax.ref.new_ref(9 * x[0]), jax.ref.new_ref(x)
+
+    def grow(c: Any) -> Any:
+        ref[1] = ref[1] * ref[2] + c
+        return c + ref[1] ** 2 + x[0]
+
+    c = lax.while_loop(lambda c: c < limit[...], grow, x[1])
+    return c * limit[...] + jnp.sum(ref[...] ** 2)
+
+
+def empty(x: Any) -> Any:
+    """A reference of nothing yet, one that is freed, and an integer's."""
+    ref, count = jax.ref.empty_ref(jax.typeof(x)), jax.ref.empty_ref(jax.typeof(1))
+    ref[...] = x * x
+    ref[1] *= x[0]
+    count[...] = 2
+    z = jnp.sum(ref[...] ** 2) * count[...]
+    jax.ref.free_ref(ref)
+    jax.ref.free_ref(count)
+    return z
+
+
 FUNCTIONS = [places, from_nothing, loops, within_vmap, within_scan, jax.jit(places)]
+FUNCTIONS += [unknown_trips, jax.jit(empty)]
 
 
 def slopes(fun: Callable, x: Any, h: float = 1e-5) -> Any:
