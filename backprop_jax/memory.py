@@ -16,7 +16,8 @@ from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import held, size_in_bytes, variables
 from backprop_jax.engine.registry import dear
 from backprop_jax.engine.tape import written_at
-from backprop_jax.partition.residuals import AGAIN, is_dear
+from backprop_jax.partition.choice import is_dear
+from backprop_jax.partition.residuals import AGAIN
 from backprop_jax.rules.costs import operations
 
 SCALES = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))

@@ -13,6 +13,7 @@ from itertools import zip_longest
 from typing import Any
 
 import jax
+from jax import lax
 
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import (
@@ -21,19 +22,25 @@ from backprop_jax.engine.jaxprs import (
     depending_on,
     evaluate,
     has_effects,
-    held,
     is_changing,
     needed_for,
     size_in_bytes,
     variables,
 )
 from backprop_jax.engine.logs import collecting, log
-from backprop_jax.engine.registry import Unit, dear, reruns
+from backprop_jax.engine.registry import Unit, reruns
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.engine.tape import Tape
 from backprop_jax.errors import lost
 from backprop_jax.meshes import of_cotangents
-from backprop_jax.partition.cut import INFINITE, minimum_cut
+from backprop_jax.partition.choice import (
+    as_made,
+    calls_back,
+    choose,
+    is_reference,
+    of_back,
+    unchanging,
+)
 from backprop_jax.partition.fence import covering, fence, keep, pin, to_be_cut
 from backprop_jax.partition.keeping import (
     AS_MADE,
@@ -66,6 +73,7 @@ class Split:
       moving: for every result, whether it depends on an active operand.
       before: values that depend on the operands `fixed` from one run to the next alone.
       kept: the values kept, in the order of their making, operands among them.
+      called: equations of the way back that print, call out, read or write a reference.
       in_parts: whether an operand's gradient was put together of parts that were read.
       asked: those that a policy has asked to keep.
       moved: for those that are moved while they are kept, where to, and back.
@@ -82,6 +90,7 @@ class Split:
     moving: list[bool]
     before: list
     kept: list
+    called: list
     asked: set
     moved: dict
     in_parts: bool
@@ -97,10 +106,11 @@ class Split:
 
         The latter are asked for by the variables that are `zero` there: nothing is said of those.
         """
-        found = [e for e in self.joint.jaxpr.eqns if has_effects(e)]
         if zero is None:
-            return [e for e in found if self.back.isdisjoint(variables(e.invars))]
-        return [e for e in found if self.back.intersection(variables(e.invars)) - zero]
+            there = set(map(id, self.called))
+            return [e for e in self.joint.jaxpr.eqns if has_effects(e) and id(e) not in there]
+        pairs = [(e, self.back.intersection(variables(e.invars))) for e in self.called]
+        return [e for e, read in pairs if not read or read - zero]
 
     def forward(self, at_hand: dict, kept: Sequence) -> tuple[list, list]:
         """Returns the results and the values to keep."""
@@ -144,8 +154,8 @@ class Split:
 
     @functools.cached_property
     def back(self) -> set:
-        """The variables that depend on a cotangent."""
-        return depending_on([v for v in self.cotangents if v is not None], self.joint.eqns)
+        """The variables that depend on a cotangent, or on what the way back has read."""
+        return depending_on(of_back(self.cotangents, self.called), self.joint.eqns)
 
     def zero(self, absent: Sequence) -> set:
         """Returns the variables that are zero when these cotangents are.
@@ -168,9 +178,9 @@ class Split:
     def again(self) -> list:
         """Returns the equations of the way forward that the way back runs once more."""
         jaxpr = self.joint.jaxpr
-        targets = [*self.gradients, *self.logs]
-        run = needed_for(targets, jaxpr.eqns, {*self.kept, *jaxpr.constvars})
-        moving = depending_on([v for v in self.cotangents if v is not None], run)
+        targets, at_hand = [*self.gradients, *self.logs], {*self.kept, *jaxpr.constvars}
+        run = needed_for(targets, jaxpr.eqns, at_hand, self.called)
+        moving = depending_on(of_back(self.cotangents, self.called), run)
         return [e for e in run if moving.isdisjoint(e.outvars)]
 
     def move(self, v: Any, x: Any, way: int) -> Any:
@@ -238,7 +248,7 @@ def split(
       repeated: whether the jaxpr is the body of a loop.
     """
     with within(dataclasses.replace(in_force(), repeated=True)) if repeated else nullcontext():
-        joint, moving, given, log_tree, in_parts = trace_joint(jaxpr, active, keeping)
+        joint, moving, given, log_tree, in_parts, turn = trace_joint(jaxpr, active, keeping)
     count, start = len(jaxpr.in_avals), len(jaxpr.out_avals)
     of_fixed = [f for f, known in zip_longest(fixed, given) if known]
     joint = put_off(joint, [start + i for i, f in enumerate(of_fixed) if f])
@@ -248,24 +258,29 @@ def split(
     gradients, logs = back[: sum(given)], back[sum(given) :]
     before = unchanging(joint.jaxpr, [v for v, f in zip(operands, fixed, strict=False) if f])
     at_hand = {v for v, f in zip(operands, free, strict=False) if f} | set(before)
+    called = calls_back(joint.jaxpr, g, turn)
     if keeping is AS_MADE:
-        kept = as_made(joint.jaxpr, results, back, operands)
+        kept = as_made(joint.jaxpr, results, back, operands, called)
     else:
-        kept = choose(joint.jaxpr, back, g, operands, at_hand, keeping or in_force(), repeated)
+        start = of_back(g, called)
+        kept = choose(
+            joint.jaxpr, back, start, operands, at_hand, keeping or in_force(), repeated, called
+        )
     # What a loop or a branch keeps is marked and moved as a whole, by the one whose policy it is.
     asked = keeping.asked(joint.jaxpr.eqns) if keeping else {}
     moved = {v: places(answer) for v, answer in asked.items() if is_elsewhere(answer)}
-    halves = results, gradients, given, logs, log_tree, moving, before, kept
+    halves = results, gradients, given, logs, log_tree, moving, before, kept, called
     return Split(joint, operands, g, *halves, set(asked), moved, in_parts)
 
 
 def trace_joint(jaxpr: Any, active: tuple[bool, ...], keeping: Keeping | None) -> tuple:
-    """Returns the joint jaxpr, two masks, the structure of what is logged, and one answer.
+    """Returns the joint jaxpr, two masks, the structure of what is logged, an answer and a number.
 
     The joint jaxpr takes the operands and a cotangent for each differentiable result, and returns
     the results, the gradients and what is logged. The masks say for every result whether it depends
     on an active operand, and for every operand whether there is a gradient. The answer: whether a
-    gradient was in parts that could have been joined with others.
+    gradient was in parts that could have been joined with others. The number: of equations before
+    the way back, if a reference is among the operands: what reads it does not depend on cotangents.
     """
     if any(map(is_changing, jaxpr.in_avals)):
         what = "what becomes of a mutable value in a loop, a branch or a checkpoint"
@@ -277,6 +292,8 @@ def trace_joint(jaxpr: Any, active: tuple[bool, ...], keeping: Keeping | None) -
             make = Tape if keeping == NOTHING else Whole  # which has to see all there is to keep
             results, pullback = sweep(as_function(jaxpr), operands, active, make=make)
         moving[:] = [slot is not None for slot in pullback.outputs]
+        if any(map(is_reference, jaxpr.in_avals)):
+            lax.create_token()
         seeds = iter(cotangents)
         g = [next(seeds) if ct.is_differentiable(aval) else None for aval in jaxpr.out_avals]
         with collecting() as found:
@@ -289,74 +306,8 @@ def trace_joint(jaxpr: Any, active: tuple[bool, ...], keeping: Keeping | None) -
 
     cotangents = [of_cotangents(aval) for aval in jaxpr.out_avals if ct.is_differentiable(aval)]
     closed = jax.make_jaxpr(joint)(list(jaxpr.in_avals), cotangents)
-    return closed, moving, given, trees[0], in_parts[0]
-
-
-def unchanging(jaxpr: Any, fixed: Sequence) -> list:
-    """Returns the computed values that depend on the fixed operands alone and that others read.
-
-    What is made of literals alone, as zeros are, is not worth to be kept, if it is not dear.
-    """
-    if not fixed:
-        return []
-    changing = depending_on([v for v in jaxpr.invars if v not in set(fixed)], jaxpr.eqns)
-    dear_ones = [v for e in jaxpr.eqns if is_dear(e) for v in e.outvars]
-    worth = depending_on([*fixed, *jaxpr.constvars, *dear_ones], jaxpr.eqns)
-    still = [
-        e
-        for e in jaxpr.eqns
-        if changing.isdisjoint(e.outvars) and worth.issuperset(e.outvars) and not has_effects(e)
-    ]
-    made = {v for e in still for v in e.outvars}
-    read = {v for e in jaxpr.eqns if e not in still for v in variables(e.invars)}
-    return [v for e in still for v in e.outvars if v in read | set(variables(jaxpr.outvars)) & made]
-
-
-def as_made(jaxpr: Any, results: list, gradients: list, operands: list) -> list:
-    """Returns what the way back reads of all that the results are made of."""
-    ahead = needed_for(results, jaxpr.eqns)
-    made = [v for e in ahead for v in e.outvars]
-    worth = depending_on(operands, ahead)
-    at_hand = [v for v in [*operands, *made] if v in worth]
-    back = needed_for(gradients, jaxpr.eqns, {*at_hand, *jaxpr.constvars})
-    read = {v for e in back for v in variables(e.invars)} | set(variables(gradients))
-    return [v for v in at_hand if v in read]
-
-
-def choose(
-    jaxpr: Any,
-    gradients: list,
-    g: list,
-    operands: list,
-    at_hand: set,
-    keeping: Keeping,
-    repeated: bool,
-) -> list:
-    """Returns the variables to keep, in the order of their making; of those at hand, any read."""
-    gradients = variables(gradients)
-    live = needed_for(gradients, jaxpr.eqns)
-    moving = depending_on([v for v in g if v is not None], live)
-    back = [e for e in live if not moving.isdisjoint(e.outvars)]
-    ahead = [e for e in live if moving.isdisjoint(e.outvars)]
-    made = [v for e in ahead for v in e.outvars]
-    crossing = {v for e in back for v in variables(e.invars)} | set(gradients)
-    cost = {v: size_in_bytes(v.aval) for v in [*operands, *made]}
-    if keeping.cheapest:
-        once = [v for e in ahead if is_dear(e, repeated) for v in e.outvars]
-    else:
-        once = [v for e in ahead for v in keeping.allowed(e)]
-        cost.update({v: INFINITE for e in ahead for v in e.outvars})
-        cost.update({v: 0 for v in once})
-    candidates = [v for v in [*operands, *made] if v not in at_hand]
-    kept = minimum_cut(
-        {v: cost[v] for v in candidates},
-        {v: variables(e.invars) for e in ahead for v in e.outvars},
-        [v for v in candidates if v in {*operands, *once}],
-        [v for v in candidates if v in crossing],
-    )
-    again = needed_for(gradients, jaxpr.eqns, {*kept, *at_hand, *jaxpr.constvars})
-    read = {v for e in again for v in variables(e.invars)} | set(gradients)
-    return [v for v in [*operands, *made] if v in (kept | at_hand) & read]
+    turns = [i for i, e in enumerate(closed.eqns) if e.primitive is lax.create_token_p]
+    return closed, moving, given, trees[0], in_parts[0], max(turns, default=len(closed.eqns))
 
 
 def evaluate_knowing(equations: Sequence, at_hand: dict, targets: Sequence) -> list:
@@ -375,14 +326,3 @@ def evaluate_knowing(equations: Sequence, at_hand: dict, targets: Sequence) -> l
         results = reruns[equation.primitive](known, *operands, **equation.params)
         at_hand.update(zip(equation.outvars, results, strict=True))
     return evaluate(straight, at_hand, targets)
-
-
-def is_dear(equation: Any, repeated: bool = False) -> bool:
-    """Returns whether an equation, or one within it, is better not run twice."""
-    if has_effects(equation):
-        return True
-    if equation.primitive in dear:
-        avals = [atom.aval for atom in equation.invars]
-        return not repeated or dear[equation.primitive](*avals, **equation.params)
-    inner = (e for closed in held(equation.params) for e in closed.eqns)
-    return any(is_dear(e, repeated) for e in inner)

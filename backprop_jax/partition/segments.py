@@ -27,8 +27,8 @@ from backprop_jax.engine.jaxprs import (
     variables,
 )
 from backprop_jax.engine.registry import Structured, lookup
+from backprop_jax.partition.choice import is_dear
 from backprop_jax.partition.keeping import Keeping, Partition
-from backprop_jax.partition.residuals import is_dear
 
 #: How many segments are tried.
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)

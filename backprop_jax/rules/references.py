@@ -42,11 +42,15 @@ empty_ref_p, free_ref_p, new_ref_p, addupdate_p, freeze_p = (
 )
 get_p, swap_p = primitives.get_p, primitives.swap_p
 
+#: What JAX calls the kind of a reference that holds numbers, not what they come from.
+NO_GRADIENT = "no_grad_no_remat"
+
 
 @with_references(new_ref_p, always=True)
-def new_ref(tape: Tape, tracers: Sequence, **params: Any) -> Cell:
-    """A reference made while recording is a cell."""
-    del params
+def new_ref(tape: Tape, tracers: Sequence, **params: Any) -> Any:
+    """A reference made while recording is a cell; one of no gradient is as one from further out."""
+    if params["kind"] == NO_GRADIENT:
+        return outside(tape, new_ref_p, tracers, params, params["kind"])
     (value,) = tracers
     return Cell(tape, refs.AbstractRef(jax.typeof(value).update(weak_type=False)), value)
 
@@ -106,16 +110,23 @@ def addupdate(tape: Tape, tracers: Sequence, *, tree: Any) -> list:
     return []
 
 
-def outside(tape: Tape, primitive: Any, tracers: Sequence, params: dict) -> Any:
-    """Runs an access to a reference from further out, into which nothing recorded may go."""
+def outside(
+    tape: Tape, primitive: Any, tracers: Sequence, params: dict, kind: str | None = None
+) -> Any:
+    """Runs an access to a reference from further out, into which nothing recorded may go.
+
+    If it is of a `kind` that wants no gradient, the numbers may, and the derivative ends there.
+    """
     values, slots = tape.unwrap(tracers)
-    if any(slot is not None for slot in slots):
+    kind = kind or getattr(jax.typeof(values[0]), "kind", None)
+    if any(slot is not None for slot in slots) and kind != NO_GRADIENT:
         raise EscapedReference(
             message(
                 f"'{primitive}' writes a value that is differentiated into a reference that was "
                 "made outside of the function.",
                 written_at=written_at(source_info_util.current()),
-                to_go_on="make the reference within, or write lax.stop_gradient(value).",
+                to_go_on="make the reference within, or with kind='no_grad_no_remat', or write "
+                "lax.stop_gradient(value).",
             )
         )
     with set_current_trace(tape.parent_trace):
@@ -215,23 +226,32 @@ def scan(
     unroll: int,
     **params: Any,
 ) -> list:
-    """A loop: the values of the cells are carried, too."""
+    """A loop: the values of the cells are carried, too; of one that is stacked, row by row."""
     del tape
     consts, carry = arities(params)
     body, cells = without_cells(jaxpr, tracers)
     start = consts + carry
     known = tracers[:consts]
+    rows = [x for x in tracers[start:] if isinstance(x, Cell)]  # those behind the carried ones
+    count = len(cells) - len(rows)
 
-    def trip(state: tuple[list, list], xs: list) -> tuple[tuple[list, list], list]:
+    def trip(state: tuple[list, list], step: tuple[list, list]) -> tuple[tuple, tuple]:
         contents, carried = state
-        outs, contents = body([*known, *carried, *xs], contents)
-        return (contents, outs[:carry]), outs[carry:]
+        xs, row = step
+        outs, contents = body([*known, *carried, *xs], [*contents, *row])
+        return (contents[:count], outs[:carry]), (outs[carry:], contents[count:])
 
-    state = [cell.contents for cell in cells], list(tracers[consts:start])
-    (contents, carried), ys = lax.scan(
-        trip, state, list(tracers[start:]), length=length, reverse=reverse, unroll=unroll
+    state = [cell.contents for cell in cells[:count]], list(tracers[consts:start])
+    xs = [None if isinstance(x, Cell) else x for x in tracers[start:]]
+    (contents, carried), (ys, after) = lax.scan(
+        trip,
+        state,
+        (xs, [cell.contents for cell in rows]),
+        length=length,
+        reverse=reverse,
+        unroll=unroll,
     )
-    refill(cells, contents)
+    refill(cells, [*contents, *after])
     return [*carried, *ys]
 
 

@@ -103,8 +103,28 @@ def empty(x: Any) -> Any:
     return z
 
 
+def stacked(x: Any) -> Any:
+    """A scan goes through its rows, backwards, beside another that all trips have."""
+    rows, total = jax.ref.new_ref(x), jax.ref.new_ref(x[0])
+
+    def trip(c: Any, row: Any) -> tuple:
+        row[...] = row[...] * c
+        total[...] += row[...] ** 2
+        return c + row[...], row[...] * total[...]
+
+    c, y = lax.scan(trip, x[1], rows, reverse=True)
+    return c * total[...] + jnp.sum(y * rows[...])
+
+
+def of_no_gradient(x: Any) -> Any:
+    """What is read of it is a number, whatever was written."""
+    ref = jax.ref.new_ref(1.0, kind="no_grad_no_remat")
+    ref[...] = jnp.sum(x)
+    return jnp.sum(x**2) * lax.stop_gradient(ref[...] + 1) / (1 + lax.stop_gradient(jnp.sum(x)))
+
+
 FUNCTIONS = [places, from_nothing, loops, within_vmap, within_scan, jax.jit(places)]
-FUNCTIONS += [unknown_trips, jax.jit(empty)]
+FUNCTIONS += [unknown_trips, jax.jit(empty), stacked, of_no_gradient]
 
 
 def slopes(fun: Callable, x: Any, h: float = 1e-5) -> Any:
@@ -206,3 +226,98 @@ def test_a_mutable_value_takes_constants_alone(within):
 
     with pytest.raises(bp.errors.EscapedReference, match="a mutable value in a loop"):
         bp.grad(looped)(4.0)
+
+
+# -- references from outside: counted while it runs, written on the way back ---------------------
+@jax.custom_vjp
+def noted(ref: Any, x: Any) -> Any:
+    """The identity; what comes back is put first into a reference, and scaled by what was there."""
+    del ref
+    return x
+
+
+def note(ref: Any, g: Any) -> tuple:
+    before = ref[...]
+    ref[...] = jnp.roll(before, 1).at[0].set(g + before[0])
+    return None, g * (1 + before[1])
+
+
+noted.defvjp(lambda ref, x: (x, ref), note)
+
+
+def notes(ref: Any, x: Any) -> Any:
+    def trip(x: Any, _: None) -> tuple:
+        return jnp.sin(noted(ref, jnp.sin(x))), None
+
+    return noted(ref, 2 * noted(ref, lax.scan(trip, x, length=3)[0]))
+
+
+WAYS = {
+    "eagerly": lambda grad: grad(notes, 1),
+    "jit": lambda grad: grad(jax.jit(notes), 1),
+    "checkpoint": lambda grad: grad(jax.checkpoint(notes), 1),
+    "compiled": lambda grad: jax.jit(grad(notes, 1)),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_written_on_the_way_back_is_in_order(way, x64):
+    def run(grad: Callable) -> tuple:
+        ref = jax.ref.new_ref(jnp.zeros(6))
+        return WAYS[way](grad)(ref, 0.7), ref[...]
+
+    for ours, theirs in zip(run(bp.grad), run(jax.grad), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-13)
+
+
+def test_a_printed_residual_is_kept_for_the_way_back(capsys):
+    @jax.custom_vjp
+    def told(x):
+        return x
+
+    told.defvjp(lambda x: (x, x), lambda x, g: (jax.debug.print("{}", x), (g,))[1])
+    assert bp.grad(jax.jit(lambda x: told(3 * x)))(2.0) == 3
+    jax.effects_barrier()
+    assert "6.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("within", [lambda f: f, jax.jit, jax.checkpoint])
+def test_every_trip_counts(within):
+    """What a trip reads changes, though nothing that the loop is given does."""
+    count, seen = jax.ref.new_ref(0), jax.ref.new_ref(2.0)
+
+    def trip(c: Any, _: None) -> tuple:
+        count[...] += 1
+        seen[...] = 2 * seen[...]
+        return c * seen[...], None
+
+    def fun(x: Any) -> Any:
+        return lax.scan(trip, x, length=3)[0] + lax.cond(x > 0, lambda: trip(x, None)[0], lambda: x)
+
+    assert bp.grad(within(fun))(1.0) == 4 * 8 * 16 + 32
+    assert (count[...], seen[...]) == (4, 32)
+
+
+def test_what_was_read_is_not_read_again():
+    """Something else may have been written by then: jax.grad computes with that."""
+    ref = jax.ref.new_ref(2.0)
+
+    def fun(x: Any) -> Any:
+        z = jax.checkpoint(lambda x: jnp.sin(x * ref[...]) * ref[...])(x)
+        ref[...] = 10.0
+        return z
+
+    np.testing.assert_allclose(bp.grad(fun)(1.5), 4 * np.cos(3.0), rtol=1e-6)
+
+
+def test_a_loop_whose_trips_are_run_again_has_no_references_from_outside():
+    count = jax.ref.new_ref(0)
+
+    def trip(c: Any) -> Any:
+        count[...] += 1
+        return c * 2
+
+    with pytest.raises(
+        bp.errors.EscapedReference, match="reference in a while_loop, whose trips are run"
+    ):
+        bp.grad(lambda x: lax.while_loop(lambda c: c < 9, trip, x))(1.0)
