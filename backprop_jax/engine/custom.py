@@ -91,7 +91,7 @@ def pull_vjp(node: Any, cotangents: list) -> list:
     rule = node.kept
     g = with_zeros(cotangents, node.result_avals, rule.symbolic_zeros)
     gradients = rule.bwd.call_wrapped(*map(as_handed_over, rule.residuals), *g)
-    if isinstance(gradients, tuple):  # since jax 0.11 with what the rule logged
+    if LOGS:  # a pair with what the rule logged
         gradients, entries = gradients
         log(entries)
     return [gradient if valid_jaxtype(gradient) else None for gradient in gradients]
@@ -123,6 +123,7 @@ def other_way(fun: Any, symbolic_zeros: bool) -> Callable[..., list] | None:
     return None if symbolic_zeros else run
 
 
+LOGS = hasattr(jax.custom_vjp, "defvjp_with_logs")  # since jax 0.11
 JVP = UserRule("custom_jvp", pull_jvp)
 VJP = UserRule("custom_vjp", pull_vjp)
 

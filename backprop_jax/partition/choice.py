@@ -17,6 +17,7 @@ from backprop_jax.engine.jaxprs import (
     variables,
 )
 from backprop_jax.engine.registry import dear
+from backprop_jax.errors import lost
 from backprop_jax.partition.cut import INFINITE, minimum_cut
 from backprop_jax.partition.keeping import Keeping
 
@@ -124,3 +125,10 @@ def reads(equation: Any) -> bool:
 def is_reference(aval: Any) -> bool:
     """Returns whether a type is of mutable references."""
     return isinstance(aval, refs.AbstractRef)
+
+
+def refuse_references(jaxpr: Any) -> None:
+    """Raises EscapedReference if the body of a loop of unknown length is given a reference."""
+    if any(map(is_reference, jaxpr.in_avals)):
+        what = "a reference in a while_loop, whose trips are run again,"
+        raise lost(what, "make it within the function, or tell the loop its number of trips.")

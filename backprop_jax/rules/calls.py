@@ -158,6 +158,16 @@ if hasattr(xla_metadata, "xla_metadata_call2"):  # since jax 0.11
         forward = tagged(unit.forward, dict(xla_metadata), ad_metadata=back)
         return unit._replace(forward=forward, backward=tagged(unit.backward, back))
 
+else:
+    tagged = import_module("jax.experimental.scheduling_groups").xla_metadata_call
+
+    @structured(primitive_of(tagged(lambda x: -x, name="backprop_jax"), 0.0))
+    def tagged_call(active: tuple[bool, ...], *, jaxpr: Any, **tags: str) -> Unit:
+        """A function that is tagged as one; so is its way back."""
+        unit = split(jaxpr, active).unit()
+        forward, backward = (tagged(half, **tags) for half in (unit.forward, unit.backward))
+        return unit._replace(forward=forward, backward=backward)
+
 
 if find_spec("jax.experimental.overlap"):  # since jax 0.12
     program_order: Any = import_module("jax.experimental.overlap").program_order

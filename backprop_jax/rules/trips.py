@@ -23,8 +23,7 @@ from backprop_jax.engine.jaxprs import as_function, size_in_bytes
 from backprop_jax.engine.logs import collecting
 from backprop_jax.engine.registry import Unit, dear_to_recompute, structured
 from backprop_jax.engine.tape import Recorded
-from backprop_jax.errors import lost
-from backprop_jax.partition.choice import is_reference
+from backprop_jax.partition.choice import refuse_references
 from backprop_jax.partition.keeping import in_force
 from backprop_jax.partition.residuals import Split, split
 from backprop_jax.partition.sums import after_last, before_first
@@ -303,17 +302,14 @@ def while_loop(
     Kept are the operands, that number, and the carries before some trips, see `run_and_keep`; not
     these within another loop, where they were kept for each of its trips.
     """
-    if any(map(is_reference, body_jaxpr.in_avals)):
-        what = "a reference in a while_loop, whose trips are run again,"
-        raise lost(what, "make it within the function, or tell the loop its number of trips.")
+    refuse_references(body_jaxpr)
     going_on, fixed_for_cond = as_function(cond_jaxpr), cond_nconsts
     if cond_jaxpr.out_avals[0].shape:
         body_jaxpr = in_lockstep(cond_jaxpr, cond_nconsts, body_jaxpr)
         body_nconsts, cond_nconsts = body_nconsts + cond_nconsts, 0
     count = len(body_jaxpr.in_avals) - body_nconsts
     moving = tuple(carried_activity(body_jaxpr, active[cond_nconsts:], body_nconsts, count))
-    fixed_there = [True] * body_nconsts + [False] * count
-    body = split(body_jaxpr, moving, [True] * len(moving), fixed_there)
+    body = split(body_jaxpr, moving, [True] * len(moving), [True] * body_nconsts + [False] * count)
     run, keeping = as_function(body_jaxpr), in_force()
     places = Places(held(body_jaxpr.in_avals[body_nconsts:], keeping.carries))
 

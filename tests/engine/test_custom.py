@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.experimental import checkify
 from jax.extend.core import Primitive
 from numpy.testing import assert_allclose
 
@@ -369,3 +370,19 @@ def test_the_transpose_of_a_linear_call_is_the_users():
     assert_allclose(
         bp.grad(loss, 1)(X, X), plain, rtol=1e-5
     )  # jax.grad: an assertion of its own fails
+
+
+def test_a_rule_is_called_where_checkify_has_put_something_before_it():
+    """JAX hands over its cotangents in another form there."""
+
+    @jax.custom_vjp
+    def fun(x: Any) -> Any:
+        return jnp.sin(x)
+
+    fun.defvjp(lambda x: (jnp.sin(x), 2 * x), lambda twice, g: (5 * g * twice,))
+
+    def checked(x: Any) -> Any:
+        checkify.check(x.sum() > -9, "low")
+        return jnp.sum(fun(x))
+
+    assert_allclose(bp.grad(lambda x: checkify.checkify(checked)(x)[1])(X), 10 * X, rtol=1e-6)

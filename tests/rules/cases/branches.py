@@ -2,6 +2,7 @@
 """Cases of functions chosen at run time, of functions computed again, and of functions just called."""
 
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -160,6 +161,9 @@ CASES = [
 if hasattr(xla_metadata, "xla_metadata_call2"):  # since jax 0.11
     tagged = getattr(xla_metadata, "xla_metadata_call2")(lambda x, y: lax.sin(x) * y, {"tag": "to"})  # noqa: B009
     CASES += [Case("xla_metadata_call", tagged, [(3,), (3,)])]
+else:
+    tagged = import_module("jax.experimental.scheduling_groups").xla_metadata_call(tag="to")
+    CASES += [Case("xla_metadata_call", tagged(lambda x, y: lax.sin(x) * y), [(3,), (3,)])]
 
 if find_spec("jax.experimental.overlap"):  # since jax 0.12
     from jax.experimental.overlap import program_order
