@@ -3,8 +3,7 @@
 `Tape` is a `jax.core.Trace`. A primitive that meets a recorded operand is run straight away on the
 trace that was current before (`parent_trace`), so values are whatever they are there: concrete
 numbers, tracers of `jit` or `vmap`, values on another tape. Then a node is added. Everything else
-never touches the tape: operands that are not recorded are constants, and activity needs no
-analysis.
+never touches the tape: operands that are not recorded are constants.
 """
 
 import dataclasses
@@ -40,6 +39,7 @@ from backprop_jax.programs import run_on
 class Recorded(Tracer):
     """A value on a tape: the value itself, and its slot, the number it goes by on the way back."""
 
+    __module__ = Tracer.__module__  # autoray and opt_einsum tell an array by its first word: jax
     __slots__ = ("slot", "value")
 
     def __init__(self, tape: "Tape", aval: Any, value: Any, slot: int) -> None:

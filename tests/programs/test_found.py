@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import opt_einsum
 import pytest
 from jax import lax
 
@@ -182,3 +183,10 @@ def test_second_derivative_of_the_exponential_integral(x64):
     np.testing.assert_allclose(second, (WEIGHTS.T + np.diag([1, 0])) * true, rtol=1e-12)
     of_jax = bp.grad(jax.grad(jax.checkpoint(jax.jit(exp1))))(x[0, 0])
     np.testing.assert_allclose(of_jax, true[0, 0], rtol=1e-12)
+
+
+def test_libraries_know_what_is_recorded_for_an_array_of_jax():
+    """opt_einsum, as autoray for PennyLane, goes by the class. ∂tr(waw)/∂w = (aw + wa)ᵀ."""
+    w, a = jnp.asarray(WEIGHTS), jnp.asarray(WEIGHTS[::-1])
+    slope = bp.grad(lambda w: opt_einsum.contract("ij,jk,ki->", w, a, w))(w)
+    np.testing.assert_allclose(slope, (a @ w + w @ a).T, rtol=1e-6)
