@@ -170,6 +170,13 @@ class Split:
                 zero.update(v for v in equation.outvars if ct.is_differentiable(v.aval))
         return zero
 
+    def nonzero(self, present: Sequence[bool]) -> list[bool]:
+        """Returns for every operand whether it has a gradient when these cotangents are present."""
+        pairs = zip(self.cotangents, present, strict=True)
+        zero = self.zero([v for v, p in pairs if v is not None and not p])
+        found = iter(self.gradients)
+        return [given and not among(next(found), zero) for given in self.given]
+
     def gradient_of(self) -> list:
         """Returns for every operand its gradient among the outputs, or None."""
         found = iter(self.gradients)

@@ -77,6 +77,9 @@ def cond(
 ) -> Unit:
     """The way back takes the branch that was taken. All branches keep what they keep in one set.
 
+    An operand has a cotangent if one of the branches makes one: of what they only compare there is
+    none, and no zero that what made the operand, with an infinite slope perhaps, would multiply.
+
     A branch for one platform is left out of a program for another, forward and back.
     """
     del params
@@ -104,6 +107,8 @@ def cond(
 
     def backward(operands: list, kept: list, cotangents: list) -> list:
         index, *operands = operands
+        present = [g is not None for g in cotangents]
+        wanted = [any(each) for each in zip(*(h.nonzero(present) for h in halves), strict=True)]
 
         def taken(number: int) -> Callable:
             def branch(operands: list, kept: list, cotangents: list) -> tuple[list, list]:
@@ -112,8 +117,8 @@ def cond(
                 own = [given[i] for i in units[number].keeps]
                 with collecting() as found:
                     gradients = units[number].backward(own, values, cotangents)
-                wanted = zip(gradients, avals, active[1:], strict=True)
-                gradients = [ct.zeros(v) if a and g is None else g for g, v, a in wanted]
+                filled = zip(gradients, avals, wanted, strict=True)
+                gradients = [ct.zeros(v) if w and g is None else g for g, v, w in filled]
                 return gradients, logged_by_all(halves, number, found)
 
             return branch

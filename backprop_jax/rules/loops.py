@@ -159,11 +159,7 @@ class Loop:
         """Returns which cotangents of constants and of the carry are not zero in every trip."""
         present = [g is not None for g in cotangents]
         while True:
-            pairs = zip(self.body.cotangents, present, strict=True)
-            zero = self.body.zero([v for v, p in pairs if v is not None and not p])
-            outputs = iter(self.body.gradients)
-            found = [given and not among(next(outputs), zero) for given in self.body.given]
-            of_consts, of_carry, _ = self.parts(found)
+            of_consts, of_carry, _ = self.parts(self.body.nonzero(present))
             after = [p or f for p, f in zip(present, of_carry, strict=False)]
             if after == present[: self.carry]:
                 return of_consts, after

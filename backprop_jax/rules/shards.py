@@ -148,7 +148,7 @@ class Shards:
     def spec_of(self, x: Any) -> PartitionSpec:
         """Returns how the pieces of a kept value are put together; if all have the same, as one."""
         if not self.typed:
-            return PartitionSpec(self.axes or None)
+            return PartitionSpec(self.axes) if self.axes else PartitionSpec()
         kind, new = jax.typeof(x).manual_axis_type, set(self.axes)
         along = tuple(name for name in self.axes if name in kind.varying)
         sums = {"unreduced": kind.unreduced & new, "reduced": kind.reduced & new}
@@ -189,14 +189,11 @@ class Shards:
         return [next(gradients) if a else None for a in self.active]
 
     def gradients(self, found: list) -> list:
-        """Returns the cotangents of the active operands' pieces."""
+        """Returns the cotangents of the active operands' pieces; of some there is none, a None."""
         gradients = []
-        for g, v, spec, wanted in zip(
-            found, self.jaxpr.invars, self.in_specs, self.active, strict=True
-        ):
+        for g, spec, wanted in zip(found, self.in_specs, self.active, strict=True):
             if wanted:
-                g = ct.zeros(v.aval) if g is None else g
-                axes = () if self.typed else self.left_out(spec)
+                axes = () if self.typed or g is None else self.left_out(spec)
                 gradients.append(lax.psum(g, axes) if axes else g)
         return gradients
 

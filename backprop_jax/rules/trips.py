@@ -278,10 +278,7 @@ def nonzero(body: Split, consts: int, cotangents: list) -> list[bool]:
     """Returns which cotangents of constants and carry some trip makes, or has, not zero."""
     present = [g is not None for g in cotangents]
     while True:
-        pairs = zip(body.cotangents, present, strict=True)
-        zero = body.zero([v for v, p in pairs if v is not None and not p])
-        outputs = iter(body.gradients)
-        found = [given and next(outputs) not in zero for given in body.given]
+        found = body.nonzero(present)
         after = [p or f for p, f in zip(present, found[consts:], strict=True)]
         if after == present:
             return [*found[:consts], *after]

@@ -69,6 +69,8 @@ FUNCTIONS: dict[str, Callable] = {
     "pmax":              lambda x: of_shards(lambda x: lax.pmax(jnp.max(x), "i") * x, ACROSS, ACROSS)(x),
     "without types":     lambda x: of_shards(lambda x: lax.psum(x * x, "i").sum() * x, ACROSS, ACROSS, check_vma=False)(x),
     "all have, no types": lambda x: of_shards(lambda x, w: lax.psum(jnp.sum(x * w[0]), "i"), (ACROSS, EVERYWHERE), EVERYWHERE, check_vma=False)(x, x[:2]),
+    "numbers, no types": lambda x: of_shards(lambda x: jnp.sin(jnp.sin(x)), EVERYWHERE, EVERYWHERE, check_vma=False)(jnp.sum(x)) * x,
+    "only compared":     lambda x: of_shards(lambda x, w: jnp.where(x < w, x, x * x), (ACROSS, ACROSS), ACROSS)(x, jnp.sqrt(0 * x)),
     "a loop":            lambda x: of_shards(loop, ACROSS, ACROSS)(x),
     "a branch":          lambda x: of_shards(branch, ACROSS, ACROSS)(x),
     "a compiled one":    lambda x: of_shards(jax.jit(lambda x: lax.psum(x, "i") * x), ACROSS, ACROSS)(x),

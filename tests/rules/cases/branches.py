@@ -29,6 +29,12 @@ def closing_over(p: Any, x: Any, y: Any) -> Any:
     return lax.cond(p, lambda: lax.sin(x), lambda: y * y)
 
 
+def compared(p: Any, x: Any) -> Any:
+    """A value of infinite slope goes into the branches, and comes out of none."""
+    w = lax.sqrt(0 * x)
+    return lax.cond(p, lambda x, w: lax.select(x < w, x, 2 * x), lambda x, w: x * x, x, w)
+
+
 def trees(p: Any, x: Any) -> dict:
     """Branches that keep different things; a result that is an integer; one that does not move."""
     return lax.cond(
@@ -119,6 +125,7 @@ CASES = [
     Case("cond",   lambda x, y: either(x[0] > 5, x, y),                        [(3,), (3,)],     REAL, "the other branch"),
     Case("cond",   lambda x: either(x[0] < 5, x, x),                           [(3,)],           REAL, "one operand twice"),
     Case("cond",   closing_over,                                               [(), (3,), (3,)], PXY, "branches that close over values"),
+    Case("cond",   compared,                                                   [(), (3,)],       (BOOL, REAL), "an operand that is only compared"),
     Case("cond",   trees,                                                      [(), (3,)],       (BOOL, REAL), "pytrees"),
     Case("cond",   lambda p, x: trees(p, x)["c"],                              [(), (3,)],       (BOOL, REAL), "results unused"),
     Case("cond",   switched,                                                   [(), (3,), (3,)], (integers(3), REAL, REAL), "switch"),
