@@ -24,12 +24,11 @@ from backprop_jax.partition.keeping import Keeping
 
 def calls_back(jaxpr: Any, g: Sequence, turn: int) -> list:
     """Returns the equations with effects that run on the way back: from a `turn` on, or of a g."""
+    found = [(i, e) for i, e in enumerate(jaxpr.eqns) if has_effects(e)]
+    if not found:
+        return []
     moving = depending_on([v for v in g if v is not None], jaxpr.eqns)
-    return [
-        e
-        for i, e in enumerate(jaxpr.eqns)
-        if has_effects(e) and (i > turn or not moving.isdisjoint(variables(e.invars)))
-    ]
+    return [e for i, e in found if i > turn or not moving.isdisjoint(variables(e.invars))]
 
 
 def of_back(g: Sequence, called: Sequence) -> list:
@@ -44,8 +43,8 @@ def unchanging(jaxpr: Any, fixed: Sequence) -> list:
     """
     if not fixed:
         return []
-    read = [v for e in jaxpr.eqns if has_effects(e) for v in e.outvars]
-    changing = depending_on([*read, *(v for v in jaxpr.invars if v not in set(fixed))], jaxpr.eqns)
+    told = [v for e in jaxpr.eqns if has_effects(e) for v in e.outvars]
+    changing = depending_on([*told, *(v for v in jaxpr.invars if v not in set(fixed))], jaxpr.eqns)
     dear_ones = [v for e in jaxpr.eqns if is_dear(e) for v in e.outvars]
     worth = depending_on([*fixed, *jaxpr.constvars, *dear_ones], jaxpr.eqns)
     still = [
