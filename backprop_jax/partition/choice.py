@@ -44,7 +44,8 @@ def unchanging(jaxpr: Any, fixed: Sequence) -> list:
     if not fixed:
         return []
     told = [v for e in jaxpr.eqns if has_effects(e) for v in e.outvars]
-    changing = depending_on([*told, *(v for v in jaxpr.invars if v not in set(fixed))], jaxpr.eqns)
+    moving = set(jaxpr.invars) - set(fixed)
+    changing = depending_on([*told, *moving], jaxpr.eqns)
     dear_ones = [v for e in jaxpr.eqns if is_dear(e) for v in e.outvars]
     worth = depending_on([*fixed, *jaxpr.constvars, *dear_ones], jaxpr.eqns)
     still = [
@@ -53,8 +54,9 @@ def unchanging(jaxpr: Any, fixed: Sequence) -> list:
         if changing.isdisjoint(e.outvars) and worth.issuperset(e.outvars) and not has_effects(e)
     ]
     made = {v for e in still for v in e.outvars}
-    read = {v for e in jaxpr.eqns if e not in still for v in variables(e.invars)}
-    return [v for e in still for v in e.outvars if v in read | set(variables(jaxpr.outvars)) & made]
+    others = (e for e in jaxpr.eqns if made.isdisjoint(e.outvars))
+    read = {v for e in others for v in variables(e.invars)} | set(variables(jaxpr.outvars))
+    return [v for e in still for v in e.outvars if v in read]
 
 
 def as_made(jaxpr: Any, results: list, gradients: list, operands: list, called: Sequence) -> list:
@@ -94,15 +96,17 @@ def choose(
         cost.update({v: INFINITE for e in ahead for v in e.outvars})
         cost.update({v: 0 for v in once})
     candidates = [v for v in [*operands, *made] if v not in at_hand]
+    only_forward = {*operands, *once}
     kept = minimum_cut(
         {v: cost[v] for v in candidates},
         {v: variables(e.invars) for e in ahead for v in e.outvars},
-        [v for v in candidates if v in {*operands, *once}],
+        [v for v in candidates if v in only_forward],
         [v for v in candidates if v in crossing],
     )
     again = needed_for(gradients, jaxpr.eqns, {*kept, *at_hand, *jaxpr.constvars}, called)
     read = {v for e in again for v in variables(e.invars)} | set(gradients)
-    return [v for v in [*operands, *made] if v in (kept | at_hand) & read]
+    chosen = (kept | at_hand) & read
+    return [v for v in [*operands, *made] if v in chosen]
 
 
 def is_dear(equation: Any, repeated: bool = False) -> bool:

@@ -27,8 +27,11 @@ class Network:
         forward[b] = min(INFINITE, forward.get(b, 0) + capacity)
         self.edges.setdefault(b, {}).setdefault(a, 0)
 
-    def levels(self, source: Hashable) -> dict[Hashable, int]:
-        """Returns the distance from the source of every node that more flow could reach."""
+    def levels(self, source: Hashable, sink: Hashable) -> dict[Hashable, int]:
+        """Returns the distance from the source of every node nearer than the sink, and of that.
+
+        If no more flow can reach the sink, it is every node that more flow could reach.
+        """
         level = {source: 0}
         queue = deque([source])
         while queue:
@@ -36,13 +39,14 @@ class Network:
             for b, room in self.edges.get(a, {}).items():
                 if room > 0 and b not in level:
                     level[b] = level[a] + 1
+                    if b == sink:
+                        return level
                     queue.append(b)
         return level
 
-    def push(self, source: Hashable, sink: Hashable, level: Mapping[Hashable, int]) -> bool:
-        """Pushes flow along shortest paths until none is left; returns whether any was pushed."""
-        untried = {a: list(targets) for a, targets in self.edges.items()}
-        pushed = False
+    def push(self, source: Hashable, sink: Hashable, level: Mapping[Hashable, int]) -> None:
+        """Pushes flow along shortest paths until none is left."""
+        untried: dict[Hashable, list[Hashable]] = {}
         path = [source]
         while path:
             a = path[-1]
@@ -52,23 +56,26 @@ class Network:
                 for u, v in hops:
                     self.edges[u][v] -= amount
                     self.edges[v][u] += amount
-                pushed, path = True, [source]
+                full = next(i for i, (u, v) in enumerate(hops) if not self.edges[u][v])
+                del path[full + 1 :]
                 continue
-            while untried[a]:
-                b = untried[a][-1]
-                if self.edges[a][b] > 0 and level.get(b) == level[a] + 1:
-                    path.append(b)
-                    break
-                untried[a].pop()
+            if a not in untried:  # within a phase no edge between two levels gets room
+                further = level[a] + 1
+                rooms = self.edges[a].items()
+                untried[a] = [b for b, room in rooms if room > 0 and level.get(b) == further]
+            targets = untried[a]
+            while targets and not self.edges[a][targets[-1]]:
+                targets.pop()
+            if targets:
+                path.append(targets[-1])
             else:
                 path.pop()
                 if path:
                     untried[path[-1]].pop()
-        return pushed
 
     def reachable_after_flow(self, source: Hashable, sink: Hashable) -> set[Hashable]:
         """Pushes all the flow there can be; returns the nodes on the source's side of the cut."""
-        while sink in (level := self.levels(source)):
+        while sink in (level := self.levels(source, sink)):
             self.push(source, sink, level)
         return set(level)
 
@@ -88,14 +95,15 @@ def minimum_cut(
       wanted: values the way back reads.
     """
     network = Network()
+    number = {value: 2 * i for i, value in enumerate(cost)}  # where it is entered; left, one more
     for value, bytes_ in cost.items():
-        network.connect((value, "in"), (value, "out"), bytes_)
+        network.connect(number[value], number[value] + 1, bytes_)
         for operand in made_from.get(value, ()):
             if operand in cost:
-                network.connect((operand, "out"), (value, "in"), INFINITE)
+                network.connect(number[operand] + 1, number[value], INFINITE)
     for value in only_forward:
-        network.connect("source", (value, "in"), INFINITE)
+        network.connect("source", number[value], INFINITE)
     for value in wanted:
-        network.connect((value, "out"), "sink", INFINITE)
+        network.connect(number[value] + 1, "sink", INFINITE)
     reached = network.reachable_after_flow("source", "sink")
-    return {v for v in cost if (v, "in") in reached and (v, "out") not in reached}
+    return {v for v in cost if number[v] in reached and number[v] + 1 not in reached}

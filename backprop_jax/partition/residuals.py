@@ -203,8 +203,9 @@ class Split:
           pinned: whether all that may be is to stand behind a barrier, though nothing is computed
             again from it: with a "cotangent", or "alone", and then it has no other fence.
         """
-        keeps = tuple(i for i, v in enumerate(self.operands) if v in set(self.kept))
-        computed = [v for v in self.kept if v not in set(self.operands)]
+        chosen, given = set(self.kept), set(self.operands)
+        keeps = tuple(i for i, v in enumerate(self.operands) if v in chosen)
+        computed = [v for v in self.kept if v not in given]
         held = [*(self.operands[i] for i in keeps), *computed]
         hidden, seen = [], {v for v, f in zip(self.operands, fenced, strict=False) if not f}
         if fenced and pinned != "alone":
@@ -213,7 +214,8 @@ class Split:
                 held, key=lambda v: (v not in self.moved, v in seen, size_in_bytes(v.aval))
             )
             hidden = [v for v in covering(order, self.again()) if v not in self.moved]
-        pins = [v for v in held if pinned and v not in {*hidden, *seen, *self.moved}]
+        unpinned = {*hidden, *seen, *self.moved}
+        pins = [v for v in held if pinned and v not in unpinned]
 
         def forward(*operands: Any) -> tuple[list, list]:
             at_hand = dict(zip(self.operands, operands, strict=True))

@@ -60,5 +60,28 @@ def test_a_long_chain_takes_no_time_and_keeps_its_narrowest_place():
     assert minimum_cut(cost, made_from, ["v0"], ["v1999"]) == {"v777"}
 
 
+def test_a_value_is_looked_up_a_few_times_however_many_there_are():
+    rng, looked_up = np.random.default_rng(0), 0
+
+    class Value:
+        def __hash__(self) -> int:
+            nonlocal looked_up
+            looked_up += 1
+            return id(self)
+
+    def run(count: int) -> float:
+        nonlocal looked_up
+        values: list[Hashable] = [Value() for _ in range(count)]
+        cost = {v: int(rng.choice([4, 8, 64, 800])) for v in values}
+        made_from = {v: values[max(0, i - 9) : i : 4] for i, v in enumerate(values) if i > 9}
+        wanted = [v for v in values if rng.random() < 0.3]
+        looked_up = 0
+        minimum_cut(cost, made_from, values[:9], wanted)
+        return looked_up / count
+
+    assert run(100) < 20
+    assert run(1000) < 20
+
+
 def test_nothing_is_kept_for_nothing():
     assert minimum_cut({"x": 4, "y": 8}, {"y": ["x"]}, ["x"], []) == set()
