@@ -12,7 +12,7 @@ from jax.extend.core import Literal, valid_jaxtype
 from backprop_jax.api import vjp
 from backprop_jax.arguments import Argnames, Argnums, Wanted, function_name
 from backprop_jax.checkpoints import Remat, rematerialized
-from backprop_jax.engine import cotangents as ct
+from backprop_jax.dtypes import of_tangents
 from backprop_jax.engine.jaxprs import held, size_in_bytes, variables
 from backprop_jax.engine.registry import dear
 from backprop_jax.engine.tape import written_at
@@ -180,8 +180,7 @@ def is_array(leaf: Any) -> bool:
 
 def cotangent_of(result: Any) -> Any:
     """Returns the type of a result's cotangent."""
-    differentiable = ct.is_inexact(result.dtype)
-    return jax.ShapeDtypeStruct(result.shape, result.dtype if differentiable else ct.float0)
+    return jax.ShapeDtypeStruct(result.shape, of_tangents(result.dtype))
 
 
 def argument_name(path: tuple) -> str:

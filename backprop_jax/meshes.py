@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import AxisType
 
+from backprop_jax.dtypes import can_move, is_extended, of_tangents, zero
 from backprop_jax.programs import Program
 
 
@@ -24,7 +25,8 @@ def of_cotangents(aval: Any) -> Any:
         kind = kind.update(unreduced=kind.reduced, reduced=kind.unreduced)
         sharding = aval.sharding.update(spec=opposite(spec))
         aval = aval.update(manual_axis_type=kind, sharding=sharding)
-    return aval
+    other = is_extended(aval.dtype) and can_move(aval.dtype)
+    return aval.update(dtype=of_tangents(aval.dtype)) if other else aval
 
 
 def opposite(spec: jax.P) -> jax.P:
@@ -55,7 +57,9 @@ def filling(shape: tuple[int, ...], number: float, dtype: Any, long: bool) -> Pr
 
 
 def filled(aval: Any, number: float) -> Any:
-    """Returns an array of this type with a number in all places."""
+    """Returns an array of this type with a number in all places; an extended dtype has only 0."""
+    if is_extended(aval.dtype):
+        return varying_as(zero(aval), aval)
     if aval.sharding.mesh.empty and not aval.weak_type:
         return full(aval.shape, float(number), aval.dtype)
     sharding, kind = placed(aval), aval.manual_axis_type

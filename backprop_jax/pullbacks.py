@@ -11,6 +11,7 @@ import jax.ref as refs
 from jax import lax
 
 from backprop_jax.arguments import PyTree, is_reference
+from backprop_jax.dtypes import of_tangents
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import bound, evaluate, has_effects, needed_for
 from backprop_jax.engine.logs import collecting
@@ -383,14 +384,14 @@ def check_cotangent(g: Any, aval: Any) -> Any:
     number of Python's, or an array of NumPy's, stays one until a rule of the book reads it.
     """
     given = jax.typeof(g)
-    dtype = aval.dtype if ct.is_differentiable(aval) else ct.float0
+    dtype = of_tangents(aval.dtype)
     if given.shape != aval.shape or given.dtype != dtype != ct.float0:
         raise ValueError(
             "unexpected JAX type (e.g. shape/dtype) for argument to VJP function: got "
             f"{given.str_short()}, but expected {aval.update(dtype=dtype).str_short()} because the "
             f"corresponding output of the differentiated function had JAX type {aval.str_short()}"
         )
-    if not ct.is_differentiable(aval):
+    if dtype == ct.float0:
         return None
-    as_it_is = type(g) in (float, complex) or getattr(g, "dtype", None) == aval.dtype
+    as_it_is = type(g) in (float, complex) or getattr(g, "dtype", None) == dtype
     return g if as_it_is else jnp.asarray(g)

@@ -22,6 +22,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"version"},
     {"errors"},
+    {"dtypes"},
     {"meshes", "dependence", "programs"},
     {"engine"},
     {"partition"},

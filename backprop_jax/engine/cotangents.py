@@ -16,23 +16,16 @@ import numpy as np
 from jax import lax
 from jax.extend.core import primitives
 
+from backprop_jax.dtypes import can_move, float0
 from backprop_jax.meshes import filled, of_cotangents
 
-float0 = jax.dtypes.float0
-
 FOREIGN = (float, complex, np.ndarray, np.generic)
-
-
-@functools.cache
-def is_inexact(dtype: Any) -> bool:
-    """Returns whether numbers of this dtype can move a little: floating and complex ones can."""
-    return jax.dtypes.issubdtype(dtype, np.inexact)
 
 
 def is_differentiable(aval: Any) -> bool:
     """Returns whether a value of this type has a cotangent; integers, booleans, keys have none."""
     dtype = getattr(aval, "dtype", None)
-    return dtype is not None and is_inexact(dtype)
+    return dtype is not None and can_move(dtype)
 
 
 def add(g: Any, h: Any) -> Any:

@@ -32,7 +32,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import Primitive
 
-from backprop_jax.engine.cotangents import arrays, fit, instantiate, is_inexact
+from backprop_jax.engine.cotangents import arrays, fit, instantiate, is_differentiable
 from backprop_jax.engine.jaxprs import IN_PLACE
 from backprop_jax.engine.logs import log, paired
 from backprop_jax.programs import Program
@@ -75,7 +75,7 @@ class Row:
                     kept[name] = tuple(result) if isinstance(result, list) else result
                 elif name == "i":
                     still = (x for x, a in zip(operands, active, strict=True) if not a)
-                    kept[name] = tuple(x for x in still if not is_inexact(jax.typeof(x).dtype))
+                    kept[name] = tuple(x for x in still if not is_differentiable(jax.typeof(x)))
                 else:
                     kept[name] = as_array(operands[OPERANDS.index(name)])
         return kept

@@ -17,7 +17,7 @@ from jax import lax
 from jax.extend.core import Primitive, primitives, set_current_trace
 from jax.interpreters import batching, mlir
 
-from backprop_jax.engine.cotangents import is_differentiable
+from backprop_jax.dtypes import is_extended, is_number
 from backprop_jax.engine.jaxprs import variables
 from backprop_jax.engine.registry import dear_to_recompute, doors
 
@@ -65,12 +65,16 @@ def pin(values: Sequence, after: Sequence) -> list:
 
 def clocks_among(after: Sequence) -> list:
     """Returns the cotangents that a fence can wait for."""
-    return [g for g in after if g is not None and g.size and is_differentiable(jax.typeof(g))]
+    return [g for g in after if g is not None and g.size and is_number(jax.typeof(g))]
 
 
 def passed(through: Callable[..., list], values: Sequence) -> list:
-    """Returns the values having passed through something, as words if they are random keys."""
-    places = [i for i, x in enumerate(values) if jax.typeof(x).size]
+    """Returns the values having passed through something, as words if they are random keys.
+
+    Those of another extended dtype stay as they are: nobody can say what they are made of.
+    """
+    types = [jax.typeof(x) for x in values]
+    places = [i for i, t in enumerate(types) if t.size and (is_key(t) or not is_extended(t.dtype))]
     changed = list(values)
     if places:
         for i, x in zip(places, through(*(raw(values[i]) for i in places)), strict=True):
@@ -92,7 +96,7 @@ def hide_jvp(firm: bool, primals: tuple, tangents: tuple) -> tuple:
 
 def is_key(x: Any) -> bool:
     """Returns whether these are random keys."""
-    return jax.dtypes.issubdtype(jax.typeof(x).dtype, jax.dtypes.prng_key)
+    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def raw(x: Any) -> Any:
@@ -143,7 +147,7 @@ def idle_loop(clock: Any, *values: Any, firm: bool) -> list:
     never = lax.bitwise_and(lax.ne(number, number), lax.eq(number, lax.full_like(number, 0)))
 
     def changed(x: Any) -> Any:
-        numeric = is_differentiable(jax.typeof(x))
+        numeric = is_number(jax.typeof(x))
         return lax.neg(x) if numeric else lax.bitwise_not(x)
 
     def trip(state: tuple) -> tuple:

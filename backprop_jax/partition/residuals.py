@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from jax import lax
 
+from backprop_jax.dtypes import is_number
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import (
     among,
@@ -167,7 +168,7 @@ class Split:
         for equation in self.joint.jaxpr.eqns if zero else ():
             read = self.back.intersection(variables(equation.invars))
             if read and read <= zero:
-                zero.update(v for v in equation.outvars if ct.is_differentiable(v.aval))
+                zero.update(v for v in equation.outvars if is_number(v.aval))
         return zero
 
     def nonzero(self, present: Sequence[bool]) -> list[bool]:

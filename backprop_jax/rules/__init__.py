@@ -7,6 +7,7 @@ from backprop_jax.rules import contractions as contractions
 from backprop_jax.rules import decompositions as decompositions
 from backprop_jax.rules import elementary as elementary
 from backprop_jax.rules import exchange as exchange
+from backprop_jax.rules import extended as extended
 from backprop_jax.rules import fft as fft
 from backprop_jax.rules import high as high
 from backprop_jax.rules import indexing as indexing

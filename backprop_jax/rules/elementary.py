@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import primitives
 
+from backprop_jax.dtypes import of_tangents
 from backprop_jax.engine.cotangents import convert
 from backprop_jax.engine.registry import elementwise, linear, piecewise_constant, pullback
 from backprop_jax.rules.accurate import (
@@ -252,7 +253,7 @@ elementwise(lax.max_p,          lambda g, x, y: win(g, x, y),         lambda g, 
 elementwise(lax.min_p,          lambda g, x, y: win(g, y, x),         lambda g, x, y: win(g, x, y))
 elementwise(lax.clamp_p,        lower,                                clamped,         upper)
 # -- the same number in another form ---------------------------------------------------------------
-linear(lax.convert_element_type_p, lambda g, x: convert(g, x.dtype))
+linear(lax.convert_element_type_p, lambda g, x: convert(g, of_tangents(x.dtype)))
 linear(lax.reduce_precision_p,  rounded)
 linear(lax.copy_p,              lambda g: lax.copy_p.bind(g))
 linear(primitives.name_p,       lambda g: g)

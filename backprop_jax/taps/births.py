@@ -15,7 +15,7 @@ import jax
 from jax import lax
 from jax.extend.core import take_current_trace
 
-from backprop_jax.engine.cotangents import is_inexact
+from backprop_jax.dtypes import is_inexact
 from backprop_jax.engine.registry import Column, Row, default_float, lookup
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.rules.elementary import is_complex

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax import lax
 
+from backprop_jax.dtypes import is_inexact, of_tangents
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.rules.strong import any_of, is_wild
 from backprop_jax.taps.births import Births, is_number
@@ -141,14 +142,13 @@ class Ways:
 
 def cotangent_dtype(x: Any) -> Any:
     """Returns the dtype of a result's cotangent."""
-    return x.dtype if ct.is_inexact(x.dtype) else ct.float0
+    return of_tangents(x.dtype)
 
 
 def ones(x: Any) -> Any:
     """Returns the cotangent of a result in the sum of all results."""
-    if not ct.is_inexact(x.dtype):
-        return ct.zeros(x)
-    return lax.full(x.shape, 1, x.dtype)
+    dtype = of_tangents(x.dtype)
+    return lax.full(x.shape, 1, dtype) if is_inexact(dtype) else ct.zeros(x)
 
 
 def wild(arrays: Sequence) -> Any:
