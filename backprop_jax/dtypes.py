@@ -1,10 +1,12 @@
 """Which values have a derivative, as their dtype says, and of what dtype it is.
 
 It is their own dtype, except for JAX's extended dtypes, which may say another: numbers of 8 bits,
-say, with tangents of bfloat16.
+say, with tangents of bfloat16. And where numbers of 64 bits can be made.
 """
 
+import contextlib
 import functools
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -69,3 +71,22 @@ def zero(aval: Any) -> Any:
     has no public name for it.
     """
     return jnp.broadcast_to(aval.dtype._rules.zero(aval.dtype), aval.shape)
+
+
+WIDE = frozenset(map(np.dtype, ("int64", "uint64", "float64", "complex128")))
+AS_IT_IS = contextlib.nullcontext()
+
+
+def enabling(dtypes: Iterable) -> contextlib.AbstractContextManager:
+    """Returns a context in which x64 is enabled if one of these dtypes has 64 bits."""
+    enabled: bool = jax.config.jax_enable_x64  # type: ignore[attr-defined]
+    return AS_IT_IS if enabled or WIDE.isdisjoint(dtypes) else jax.enable_x64(True)
+
+
+def enabling_for(avals: Iterable) -> contextlib.AbstractContextManager:
+    """Returns a context in which x64 is enabled if one of these types has 64 bits.
+
+    A function may enable it for some of its steps only. What is made for those elsewhere, on the
+    way back or in a program of them, would have 32 bits.
+    """
+    return enabling(getattr(aval, "dtype", None) for aval in avals)

@@ -22,6 +22,7 @@ from backprop_jax.arguments import (
     check_result,
     check_zero_times_inf,
 )
+from backprop_jax.dtypes import enabling
 from backprop_jax.meshes import varying_as
 from backprop_jax.products import pushforward
 from backprop_jax.swaps import Rules, held
@@ -159,7 +160,8 @@ def along_each(example: PyTree, fun: Callable, chunk_size: int | None = None) ->
 def unit_vector(i: Any, start: int, shape: tuple[int, ...], dtype: Any) -> jax.Array:
     """Returns zeros, but a one at place `i` of these, the first of which has the number `start`."""
     numbers = jnp.arange(start, start + math.prod(shape))
-    return (i == numbers).astype(dtype).reshape(shape)
+    with enabling([dtype]):
+        return (i == numbers).astype(dtype).reshape(shape)
 
 
 def parts(block: jax.Array, example: PyTree, axis: int) -> PyTree:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import AxisType
 
-from backprop_jax.dtypes import can_move, is_extended, of_tangents, zero
+from backprop_jax.dtypes import can_move, enabling, is_extended, of_tangents, zero
 from backprop_jax.programs import Program
 
 
@@ -43,10 +43,11 @@ def placed(aval: Any) -> Any:
 
 def full(shape: tuple[int, ...], number: float, dtype: Any) -> jax.Array:
     """Returns what `lax.full` does, which is staged once for each shape and then copied."""
-    if not shape or not jax.sharding.get_abstract_mesh().empty:
-        return lax.full(shape, number, dtype)
-    long: bool = jax.config.jax_enable_x64  # type: ignore[attr-defined]
-    return filling(shape, number, dtype, long)()[0]
+    with enabling([dtype]):
+        if not shape or not jax.sharding.get_abstract_mesh().empty:
+            return lax.full(shape, number, dtype)
+        long: bool = jax.config.jax_enable_x64  # type: ignore[attr-defined]
+        return filling(shape, number, dtype, long)()[0]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -65,7 +66,8 @@ def filled(aval: Any, number: float) -> Any:
     sharding, kind = placed(aval), aval.manual_axis_type
     plain = sharding and sharding.update(spec=jax.P(*sharding.spec.partitions))
     weak = aval.weak_type and aval.dtype == jnp.asarray(1.0).dtype
-    array = lax.full(aval.shape, float(number), None if weak else aval.dtype, sharding=plain)
+    with enabling([aval.dtype]):
+        array = lax.full(aval.shape, float(number), None if weak else aval.dtype, sharding=plain)
     if sharding != plain:
         array = jax.sharding.reshard(array, sharding)
     if kind.unreduced:  # all terms are equal
@@ -73,6 +75,20 @@ def filled(aval: Any, number: float) -> Any:
     array = lax.pcast(array, tuple(kind.varying | kind.unreduced), to="varying")
     array = lax.pcast(array, tuple(kind.unreduced), to="unreduced")
     return lax.pcast(array, tuple(kind.reduced), to="reduced")
+
+
+def small(aval: Any) -> Any:
+    """Returns small cotangents of a value, no two alike, at which a pullback is recorded.
+
+    It is linear, so its transpose is the same at all of them but at zero: there a rule that asks
+    what the loss depends on, as that of `qr` and `eigh`, is told that it depends on nothing.
+    """
+    g = filled(of_cotangents(aval), 2.0**-20)
+    if not aval.size or is_extended(g.dtype):
+        return g
+    with enabling([g.dtype]):
+        places = lax.iota(g.real.dtype, aval.size).reshape(aval.shape)
+        return g * lax.cos(places).astype(g.dtype)
 
 
 def varying_as(array: jax.Array, aval: Any) -> jax.Array:

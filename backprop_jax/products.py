@@ -30,6 +30,7 @@ from backprop_jax.engine.jaxprs import as_function, evaluate, needed_for, variab
 from backprop_jax.engine.sweep import sweep, transposed
 from backprop_jax.engine.tape import Tape
 from backprop_jax.errors import NotLinear, message
+from backprop_jax.meshes import full
 from backprop_jax.rules.loops import trip_by_trip
 from backprop_jax.swaps import Rules, held
 
@@ -223,7 +224,7 @@ def linear_transpose(fun: Callable, *primals: PyTree, reduce_axes: Sequence[str]
         at_hand.update(zip(way.jaxpr.invars[len(active) :], g, strict=True))
         values = iter(evaluate(steps, at_hand, way.jaxpr.outvars))
         pairs = zip(found, closed.in_avals, strict=True)
-        gradients = [lax.full(v.shape, 0, v.dtype) if s is None else next(values) for s, v in pairs]
+        gradients = [full(v.shape, 0, v.dtype) if s is None else next(values) for s, v in pairs]
         return jax.tree.unflatten(tree, ct.presented(gradients, closed.in_avals))
 
     return transposed

@@ -4,6 +4,7 @@ To bind a primitive means to find the trace, to look at the parameters and to as
 the results. Of an equation that was staged once all this is known: it is copied.
 """
 
+import contextlib
 import functools
 import inspect
 import itertools
@@ -28,6 +29,11 @@ FOREIGN = {bool, int, float, complex, np.ndarray, *np.sctypeDict.values()}
 
 #: What a trace that stages has a method `emit_eqn` for, as of jax 0.10 to 0.12.
 EQUATION = "self, in_tracers, out_avals, primitive, params, effects, source_info, ctx"
+
+
+def at(source: Any) -> contextlib.AbstractContextManager:
+    """Returns a context in which what is staged was written where this was."""
+    return source_info_util.user_context(source.traceback, name_stack=source.name_stack)
 
 
 def run_on(trace: Any, primitive: Primitive, operands: Sequence, params: dict) -> Any:

@@ -100,19 +100,6 @@ def weaken(gradient: Any, aval: Any) -> Any:
     return lax.convert_element_type_p.bind(gradient, **options)
 
 
-def small(aval: Any) -> Any:
-    """Returns small cotangents of a value, no two alike, at which a pullback is recorded.
-
-    It is linear, so its transpose is the same at all of them but at zero: there a rule that asks
-    what the loss depends on, as that of `qr` and `eigh`, is told that it depends on nothing.
-    """
-    g = filled(of_cotangents(aval), 2.0**-20)
-    if not aval.size:
-        return g
-    places = lax.iota(g.real.dtype, aval.size).reshape(aval.shape)
-    return g * lax.cos(places).astype(g.dtype)
-
-
 def presented(gradients: Sequence, avals: Sequence) -> list:
     """Returns gradients as a user is given them: zeros for absent ones, weak where numbers were."""
     pairs = zip(gradients, avals, strict=True)

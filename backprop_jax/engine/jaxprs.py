@@ -12,6 +12,7 @@ import jax.ref as refs
 from jax.extend import source_info_util
 from jax.extend.core import Literal, Primitive, set_current_trace, take_current_trace
 
+from backprop_jax.dtypes import enabling_for
 from backprop_jax.programs import FOREIGN, copied, run_on
 
 
@@ -72,7 +73,8 @@ def evaluate(equations: Sequence, environment: dict, outputs: Sequence, source: 
         return own.name_stack, (source or own).traceback
 
     names = source_info_util.current_name_stack()
-    with take_current_trace() as trace:
+    types = (v.aval for equation in equations for v in (*equation.invars, *equation.outvars))
+    with take_current_trace() as trace, enabling_for(types):
         for context, alike in itertools.groupby(equations, operator.attrgetter("ctx")):
             with context.manager:
                 for (stack, traceback), group in itertools.groupby(alike, place):

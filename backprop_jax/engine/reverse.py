@@ -5,14 +5,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
-from jax.extend import source_info_util
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
+from backprop_jax.dtypes import enabling_for
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import needed_for, variables
 from backprop_jax.errors import MissingRule
 from backprop_jax.meshes import put
+from backprop_jax.programs import at
 
 
 @jax.tree_util.register_pytree_node_class
@@ -85,8 +86,7 @@ def reverse(
     for node in reversed(nodes):
         if not any(slot in pending for slot in node.results):
             continue
-        source = node.source
-        with source_info_util.user_context(source.traceback, name_stack=source.name_stack):
+        with at(node.source), enabling_for((*node.operand_avals, *node.result_avals)):
             cotangents = [ct.whole(pending.pop(slot, None)) for slot in node.results]
             try:
                 gradients = pull(node, cotangents)

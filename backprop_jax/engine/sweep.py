@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jax.extend.core import set_current_trace, take_current_trace
 
-from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.reading import Reading, readings
 from backprop_jax.engine.reverse import Pullback
 from backprop_jax.engine.tape import Node, Tape
+from backprop_jax.meshes import small
 
 
 def sweep(
@@ -85,7 +85,7 @@ def transposed(pull: Pullback, avals: Sequence) -> Callable[[Sequence], list]:
         present[:] = [i for i, g in enumerate(gradients) if g is not None]
         return [gradients[i] for i in present]
 
-    _, push = sweep(back, [ct.small(avals[i]) for i in moving], [True] * len(moving))
+    _, push = sweep(back, [small(avals[i]) for i in moving], [True] * len(moving))
 
     def forward(tangents: Sequence) -> list:
         slopes = dict(zip(moving, push([array(tangents[i]) for i in present]), strict=True))

@@ -14,6 +14,7 @@ from jax.extend.core import Literal, primitives
 
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import bound, evaluate, size_in_bytes
+from backprop_jax.meshes import full
 
 #: No sum of more bytes is put off: the places are carried from trip to trip.
 LARGEST = 2**18
@@ -73,7 +74,7 @@ def before_first(variable: Any, gradient: Any) -> Any:
     """Returns the zero that the gradients of a variable are added to, trip by trip."""
     if gradient.aval.shape == variable.aval.shape:
         return ct.zeros(variable.aval)
-    return lax.full(gradient.aval.shape, 0, gradient.aval.dtype)
+    return full(gradient.aval.shape, 0, gradient.aval.dtype)
 
 
 def after_last(totals: Sequence, variables: Sequence) -> list:

@@ -12,6 +12,7 @@ from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import bound, evaluate, needed_for
 from backprop_jax.engine.logs import collecting, log
 from backprop_jax.engine.registry import Unit, rerun, structured
+from backprop_jax.meshes import full
 from backprop_jax.partition.residuals import Split, split
 
 
@@ -65,7 +66,7 @@ def logged_by_all(halves: Sequence[Split], taken: int, found: dict) -> list[dict
     """Returns for every branch what it logs: what was found of the one taken, zeros for others."""
 
     def nothing(half: Split) -> dict:
-        blank = [lax.full(v.aval.shape, 0, v.aval.dtype) for v in half.logs]
+        blank = [full(v.aval.shape, 0, v.aval.dtype) for v in half.logs]
         return jax.tree.unflatten(half.log_tree, blank)
 
     return [found if i == taken else nothing(half) for i, half in enumerate(halves)]
@@ -97,7 +98,7 @@ def cond(
             def branch(*operands: Any) -> tuple[list, list]:
                 results, values = units[number].forward(*operands)
                 found = dict(zip(places[number], values, strict=True))
-                blank = (lax.full(shape, 0, dtype) for shape, dtype in types)
+                blank = (full(shape, 0, dtype) for shape, dtype in types)
                 return results, [found.get(i, nothing) for i, nothing in enumerate(blank)]
 
             return branch

@@ -21,6 +21,7 @@ from backprop_jax.engine.jaxprs import (
 from backprop_jax.engine.logs import collecting, log
 from backprop_jax.engine.registry import Unit, dear_to_recompute, rerun, structured
 from backprop_jax.engine.sweep import sweep
+from backprop_jax.meshes import full
 from backprop_jax.partition.keeping import in_force, within
 from backprop_jax.partition.residuals import Split, split
 from backprop_jax.partition.sums import after_last, before_first
@@ -271,7 +272,7 @@ def trip_by_trip(*operands: Any, jaxpr: Any, length: int, reverse: bool, **param
         state = results[:carry]
         rows.append([lax.expand_dims(y, (0,)) for y in results[carry:]])
     if not rows:
-        return [*state, *(lax.full((0, *y.shape), 0, y.dtype) for y in jaxpr.out_avals[carry:])]
+        return [*state, *(full((0, *y.shape), 0, y.dtype) for y in jaxpr.out_avals[carry:])]
     columns = zip(*(reversed(rows) if reverse else rows), strict=True)
     return [*state, *(lax.concatenate(column, 0) for column in columns)]
 

@@ -18,6 +18,7 @@ import numpy as np
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
+from backprop_jax.dtypes import enabling_for
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function, size_in_bytes
 from backprop_jax.engine.logs import collecting
@@ -51,7 +52,8 @@ def numbered(trip: Any) -> None:
 
 def blanks(count: int, carry: list) -> list:
     """Returns room for so many carries."""
-    return [lax.broadcast(lax.full_like(x, 0), (count,)) for x in carry]
+    with enabling_for(map(jax.typeof, carry)):
+        return [lax.broadcast(lax.full_like(x, 0), (count,)) for x in carry]
 
 
 def written(arrays: list, place: Any, carry: list) -> list:
