@@ -41,7 +41,7 @@ def in_scan(x, there, back):
         return d.astype(back), d
 
     c, ds = lax.scan(body, x, length=3)
-    return c + jnp.sum(ds).astype(back)
+    return c + jnp.sum(ds.astype(back))
 
 
 def into_cond(x, there, back):
