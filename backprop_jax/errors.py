@@ -50,9 +50,10 @@ class MissingTranspose(MissingRule, TypeError):
 
 
 class MissingReverse(MissingRule, ValueError):
-    """A `jax.custom_batching.custom_vmap` function says how it is batched, not how to reverse it.
+    """What has no reverse, and where `jax.grad` raises a ValueError, too.
 
-    `jax.grad` raises a ValueError there.
+    A `jax.custom_batching.custom_vmap` function says how it is batched, not how to reverse it. What
+    Python does in a callback nobody sees.
     """
 
 

@@ -173,14 +173,20 @@ CALLBACKS = {
     "io_callback": lambda x: io_callback(np.sin, jax.ShapeDtypeStruct((), "float32"), x),
 }
 
+KINDS = {"pure_callback": "Pure", "io_callback": "IO"}
+
 
 @pytest.mark.parametrize("name", CALLBACKS)
 def test_a_callback_says_what_to_do(name):
     first = text_of(lambda: bp.grad(CALLBACKS[name])(1.0)).splitlines()[0]
     assert first == (
-        f"no rule for primitive '{name}': it calls Python; give the function that calls it a "
-        "jax.custom_vjp rule."
+        f"no rule for primitive '{name}': {KINDS[name]} callbacks do not support JVP, nor its "
+        "reverse: it calls Python; give the function that calls it a jax.custom_vjp rule, or one "
+        "of jax.custom_jvp."
     )
+    for m in (bp, jax):
+        with pytest.raises(ValueError, match=f"{KINDS[name]} callbacks do not support JVP"):
+            m.grad(CALLBACKS[name])(1.0)
     assert bp.grad(lambda x: x * CALLBACKS[name](lax.stop_gradient(x)))(1.0) == np.sin(
         np.float32(1)
     )

@@ -55,6 +55,7 @@ class Missing:
     """Stands for a derivative that exists and is not written, in a row or as an answer."""
 
     reason: str
+    error: Any = None  # the class of error, if a special one
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Row:
             if slot is None or gradient is None:
                 gradients[i] = None
             elif type(gradient) is Missing:
-                raise node.missing_rule(gradient.reason)
+                raise node.missing_rule(gradient.reason, gradient.error)
             elif self.kind == "elementwise":
                 gradients[i] = fit(gradient, node.operand_avals[i])
         return gradients
@@ -246,8 +247,7 @@ reruns: dict[Primitive, Callable] = {}
 doors: dict[Primitive, Callable[[Any, Sequence, dict], list]] = {}
 #: Primitives with a rule that may be recorded as something else: who does so, or returns None.
 detours: dict[Primitive, Callable[[Any, Sequence, dict], list | None]] = {}
-#: Those with a door that come to it even where no operand is recorded.
-always: set[Primitive] = set()
+always: set[Primitive] = set()  # those with a door that come to it with no operand recorded, too
 #: Primitives of libraries, by name: who tells the rule of one that is met for the first time.
 strangers: dict[str, Callable[[Primitive], Rule | None]] = {}
 
@@ -358,9 +358,9 @@ def rerun(primitive: Primitive) -> Callable[[Callable], Callable]:
     return decorate
 
 
-def missing(reason: str) -> Missing:
+def missing(reason: str, error: Any = None) -> Missing:
     """Returns the entry of a row whose derivative exists and is not written: needed, it raises."""
-    return Missing(reason)
+    return Missing(reason, error)
 
 
 def dear_to_recompute(

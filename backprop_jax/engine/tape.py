@@ -92,10 +92,10 @@ class Node:
         """Returns the user's line, see `written_at`."""
         return written_at(self.source)
 
-    def missing_rule(self, reason: str = "") -> MissingRule:
+    def missing_rule(self, reason: str = "", error: Any = None) -> MissingRule:
         """Returns the error to raise when this step's derivative is needed and not to be had."""
         what = f"no rule for primitive '{self.primitive}'"
-        return MissingRule(
+        return (error or MissingRule)(
             message(
                 f"{what}: {reason}." if reason else f"{what}.",
                 equation=self.equation(),

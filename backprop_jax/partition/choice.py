@@ -6,7 +6,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.ref as refs
+from jax.experimental import io_callback
 
 from backprop_jax.engine.jaxprs import (
     depending_on,
@@ -17,7 +19,7 @@ from backprop_jax.engine.jaxprs import (
     variables,
 )
 from backprop_jax.engine.registry import dear
-from backprop_jax.errors import lost
+from backprop_jax.errors import lost, message
 from backprop_jax.partition.cut import INFINITE, minimum_cut
 from backprop_jax.partition.keeping import Keeping
 
@@ -92,7 +94,11 @@ def choose(
     if keeping.cheapest:
         once = [v for e in ahead if is_dear(e, repeated) for v in e.outvars]
     else:
-        once = [v for e in ahead for v in (e.outvars if reads(e) else keeping.allowed(e))]
+        once = [
+            v
+            for e in ahead
+            for v in (e.outvars if reads(e) or calls_out(e) else keeping.allowed(e))
+        ]
         cost.update({v: INFINITE for e in ahead for v in e.outvars})
         cost.update({v: 0 for v in once})
     candidates = [v for v in [*operands, *made] if v not in at_hand]
@@ -104,6 +110,8 @@ def choose(
         [v for v in candidates if v in crossing],
     )
     again = needed_for(gradients, jaxpr.eqns, {*kept, *at_hand, *jaxpr.constvars}, called)
+    if any(calls_out(e) and moving.isdisjoint(e.outvars) for e in again):
+        raise NotImplementedError(CALLED_TWICE)
     read = {v for e in again for v in variables(e.invars)} | set(gradients)
     chosen = (kept | at_hand) & read
     return [v for v in [*operands, *made] if v in chosen]
@@ -118,6 +126,27 @@ def is_dear(equation: Any, repeated: bool = False) -> bool:
         return not repeated or dear[equation.primitive](*avals, **equation.params)
     inner = (e for closed in held(equation.params) for e in closed.eqns)
     return any(is_dear(e, repeated) for e in inner)
+
+
+def effects_of(ordered: bool) -> frozenset:
+    """Returns what an `io_callback` is said to do besides returning a value."""
+    return frozenset(jax.make_jaxpr(lambda: io_callback(int, None, ordered=ordered))().effects)
+
+
+OUTSIDE = effects_of(False) | effects_of(True)
+CALLED_TWICE = message(
+    "Effects not supported in partial-eval of `checkpoint`: an io_callback in a compiled function "
+    "within would be called once more on the way back, and may return something else.",
+    to_go_on="call it outside of the checkpoint, or outside of the compiled function.",
+)
+
+
+def calls_out(equation: Any) -> bool:
+    """Returns whether an equation, or one within it, may have another value when it is run again.
+
+    Of an `io_callback` that is so. Its value is kept, whatever else may be.
+    """
+    return not OUTSIDE.isdisjoint(equation.effects)
 
 
 def reads(equation: Any) -> bool:

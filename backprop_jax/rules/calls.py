@@ -312,13 +312,15 @@ def record_linear(tape: Any, tracers: Sequence, params: dict) -> list:
 doors[linear_call_p] = record_linear
 
 
-def calls_python(g: tuple, needed: tuple) -> list[Missing]:
+def calls_python(kind: str, g: tuple, needed: tuple) -> list[Missing]:
     """Says that what Python does with the numbers nobody sees."""
     del g
-    reason = "it calls Python; give the function that calls it a jax.custom_vjp rule"
-    return [missing(reason)] * len(needed)
+    rules = "give the function that calls it a jax.custom_vjp rule, or one of jax.custom_jvp"
+    reason = f"{kind} callbacks do not support JVP, nor its reverse: it calls Python; {rules}"
+    return [missing(reason, MissingReverse)] * len(needed)
 
 
 number = jax.ShapeDtypeStruct((), "float32")
-for callback in (jax.pure_callback, io_callback):
-    pullback(primitive_of(functools.partial(callback, np.sin, number), number))(calls_python)
+for kind, callback in {"Pure": jax.pure_callback, "IO": io_callback}.items():
+    primitive = primitive_of(functools.partial(callback, np.sin, number), number)
+    pullback(primitive)(functools.partial(calls_python, kind))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
+from jax.experimental import io_callback
 
 import backprop_jax as bp
 from backprop_jax import errors
@@ -329,3 +330,25 @@ def test_an_operand_that_prevent_cse_names_stands_behind_a_barrier(named):
     times = jax.checkpoint(lambda w, x: w @ x, prevent_cse=(False, named))
     text = jax.jit(bp.grad(lambda w, x: jnp.sum(times(w, x) ** 2))).lower(W, X).as_text()
     assert ("optimization_barrier" in text) == named
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("inner", [lambda f: f, jax.jit], ids=["plain", "jit"])
+def test_what_a_callback_has_returned_is_kept(inner, ordered):
+    """Called once more, it may return something else. `jax.grad` refuses such a checkpoint."""
+    calls = []
+
+    def next_number(x):
+        calls.append(x)
+        return np.float32(len(calls))
+
+    @jax.checkpoint
+    @inner
+    def f(x):
+        z = io_callback(next_number, jax.ShapeDtypeStruct((), "float32"), 1.0, ordered=ordered)
+        return jnp.sin(jnp.sin(x) * z)
+
+    gradient = jax.jit(bp.grad(f))(2.0)
+    jax.effects_barrier()
+    assert len(calls) == 1
+    np.testing.assert_allclose(gradient, np.cos(np.sin(2.0)) * np.cos(2.0), rtol=1e-5)
