@@ -32,8 +32,10 @@ from backprop_jax.pullbacks import VJP, flags, write_back
 from backprop_jax.swaps import Rules, held, reading_of
 from backprop_jax.taps.alarm import OnNonfinite, Question, check_on_nonfinite, watched
 from backprop_jax.taps.hooks import Hooks, hooked
+from backprop_jax.tracebacks import boundary, within
 
 
+@boundary
 def grad(
     fun: Callable,
     argnums: Argnums | None = None,
@@ -98,20 +100,11 @@ def grad(
       >>> print(bp.grad(lambda x, *, scale: scale * x, argnames="scale")(3.0, scale=2.0))
       3.0
     """
-    value_and_gradient = value_and_grad(
-        fun,
-        argnums,
-        has_aux,
-        holomorphic,
-        allow_int,
-        reduce_axes,
-        argnames=argnames,
-        zero_times_inf=zero_times_inf,
-        remat=remat,
-        rules=rules,
-        hooks=hooks,
-        on_nonfinite=on_nonfinite,
-    )
+    check_reduce_axes("grad", reduce_axes)
+    wanted = Wanted.of(fun, argnums, argnames)
+    checks = holomorphic, allow_int
+    more = zero_times_inf, remat, rules, hooks, on_nonfinite
+    value_and_gradient = with_gradient(fun, wanted, has_aux, *checks, *more)
 
     @wraps(fun, "Gradient")
     def gradient_of(*args: Any, **kwargs: Any) -> PyTree:
@@ -121,6 +114,7 @@ def grad(
     return gradient_of
 
 
+@boundary
 def value_and_grad(
     fun: Callable,
     argnums: Argnums | None = None,
@@ -150,24 +144,45 @@ def value_and_grad(
       >>> print(value, gradient)
       8.0 12.0
     """
-    wanted = Wanted.of(fun, argnums, argnames)
     check_reduce_axes("grad", reduce_axes)
+    wanted = Wanted.of(fun, argnums, argnames)
+    checks = holomorphic, allow_int
+    more = zero_times_inf, remat, rules, hooks, on_nonfinite
+    return wraps(fun, "Value and gradient")(with_gradient(fun, wanted, has_aux, *checks, *more))
+
+
+#: The pullback without a boundary of its own: that of the gradient is around it.
+back = within(VJP.__call__)
+
+
+def with_gradient(
+    fun: Callable,
+    wanted: Wanted,
+    has_aux: bool,
+    holomorphic: bool,
+    allow_int: bool,
+    zero_times_inf: ZeroTimesInf,
+    remat: Remat,
+    rules: Rules | None,
+    hooks: Hooks | None,
+    on_nonfinite: OnNonfinite,
+) -> Callable:
+    """Returns a function that computes `fun` and its gradient; see `value_and_grad`."""
     check_zero_times_inf(zero_times_inf)
     check_on_nonfinite(on_nonfinite)
     kept, swapped = rematerialized(hooked(fun, hooks), remat), held(rules)
 
-    @wraps(fun, "Value and gradient")
     def value_and_gradient_of(*args: Any, **kwargs: Any) -> tuple:
         chosen, run = wanted.partial(kept, args, kwargs)
         for leaf in jax.tree.leaves(chosen):
             check_argument("grad", leaf, holomorphic, allow_int)
         with swapped:
-            value, pullback, *aux = vjp(
+            value, pullback, *aux = within(vjp)(
                 run, *chosen, has_aux=has_aux, zero_times_inf=zero_times_inf
             )
             check_scalar(value)
             check_result("grad", value, holomorphic)
-            gradients = pullback(one(value))
+            gradients = back(pullback, one(value))
         if on_nonfinite is not None:
             options = {"has_aux": has_aux, "zero_times_inf": zero_times_inf, "rules": rules}
             again = functools.partial(vjp, **options)
@@ -178,6 +193,7 @@ def value_and_grad(
     return value_and_gradient_of
 
 
+@boundary
 def vjp(
     fun: Callable,
     *primals: PyTree,
@@ -268,6 +284,7 @@ def vjp(
     return (result, pull, jax.tree.unflatten(aux_tree, values[end:])) if has_aux else (result, pull)
 
 
+@boundary
 def fwd_and_bwd(
     fun: Callable,
     argnums: Argnums | None = None,
@@ -319,8 +336,9 @@ def fwd_and_bwd(
     @wraps(fun, "Value and what is kept for the way back")
     def forward(*args: Any, **kwargs: Any) -> tuple:
         chosen, run = wanted.partial(kept, args, kwargs)
-        return vjp(run, *chosen, has_aux=has_aux, **options)
+        return within(vjp)(run, *chosen, has_aux=has_aux, **options)
 
+    @boundary
     def backward(pullback: VJP, cotangent: PyTree) -> PyTree:
         return wanted.arrange(pullback(cotangent))
 
@@ -336,7 +354,7 @@ def wraps(fun: Callable, what: str) -> Callable[[Callable], Callable]:
     """Returns a decorator that gives a derivative the name and signature of its function."""
 
     def decorate(derivative: Callable) -> Callable:
-        functools.update_wrapper(derivative, fun)
+        derivative = functools.update_wrapper(boundary(derivative), fun)
         derivative.__doc__ = f"{what} of {function_name(fun)}; takes the same arguments."
         return derivative
 

@@ -16,6 +16,7 @@ from backprop_jax.partition.keeping import CHEAPEST, NOTHING, ROOT, Keeping, Par
 from backprop_jax.partition.peak import peak_of_gradient
 from backprop_jax.partition.segments import segmented
 from backprop_jax.staged import changed
+from backprop_jax.tracebacks import boundary
 
 Remat = None | str | int | Callable[..., Any]
 
@@ -42,6 +43,7 @@ FULL = Choice(NOTHING, NOTHING)
 TRIED = (None, AUTO, Choice(CHEAPEST, NOTHING), FULL, FULL.segments(ROOT))
 
 
+@boundary
 def checkpoint(
     fun: Callable,
     *,
@@ -113,7 +115,7 @@ def checkpoint(
         )
     if segments is not None and (not isinstance(segments, int) or segments < 1):
         raise ValueError(f"segments={segments!r} is not a number of segments; 1 is the least.")
-    return rematerialized(fun, "auto" if remat is None else remat, segments)
+    return boundary(rematerialized(fun, "auto" if remat is None else remat, segments))
 
 
 def rematerialized(fun: Callable, remat: Remat, segments: int | None = None) -> Callable:

@@ -26,8 +26,10 @@ from backprop_jax.dtypes import enabling
 from backprop_jax.meshes import varying_as
 from backprop_jax.products import pushforward
 from backprop_jax.swaps import Rules, held
+from backprop_jax.tracebacks import boundary, within
 
 
+@boundary
 def jacrev(
     fun: Callable,
     argnums: Argnums | None = None,
@@ -80,7 +82,8 @@ def jacrev(
         for leaf in jax.tree.leaves(chosen):
             check_argument("jacrev", leaf, holomorphic, allow_int)
         with swapped:
-            result, pull, *aux = vjp(run, *chosen, has_aux=has_aux, zero_times_inf=zero_times_inf)
+            options: dict = {"has_aux": has_aux, "zero_times_inf": zero_times_inf}
+            result, pull, *aux = within(vjp)(run, *chosen, **options)
         for leaf in jax.tree.leaves(result):
             check_result("jacrev", leaf, holomorphic)
         rows = along_each(result, lambda unit: wanted.arrange(pull(unit)), chunk_size)
@@ -95,6 +98,7 @@ def jacrev(
 jacobian = jacrev
 
 
+@boundary
 def jacfwd(
     fun: Callable,
     argnums: Argnums | None = None,
@@ -178,6 +182,7 @@ def parts(block: jax.Array, example: PyTree, axis: int) -> PyTree:
     return jax.tree.unflatten(tree, found)
 
 
+@boundary
 def hessian(
     fun: Callable,
     argnums: Argnums | None = None,
@@ -199,5 +204,5 @@ def hessian(
       12.0
     """
     options: dict = {"argnames": argnames, "zero_times_inf": zero_times_inf, "rules": rules}
-    rows = jacrev(fun, argnums, has_aux, holomorphic, **options)
-    return jacrev(rows, argnums, has_aux, holomorphic, **options)
+    rows = within(jacrev)(fun, argnums, has_aux, holomorphic, **options)
+    return within(jacrev)(rows, argnums, has_aux, holomorphic, **options)

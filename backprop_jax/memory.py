@@ -19,6 +19,7 @@ from backprop_jax.engine.tape import written_at
 from backprop_jax.partition.choice import is_dear
 from backprop_jax.partition.residuals import AGAIN
 from backprop_jax.rules.costs import operations
+from backprop_jax.tracebacks import boundary
 
 SCALES = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B"))
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
@@ -110,6 +111,7 @@ GIVEN = ("argument", "constant")
 SHOWN = 16
 
 
+@boundary
 def memory_plan(
     fun: Callable,
     *args: Any,

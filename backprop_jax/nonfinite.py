@@ -9,8 +9,10 @@ from backprop_jax.taps.alarm import NonFinite as NonFinite
 from backprop_jax.taps.alarm import Question
 from backprop_jax.taps.alarm import wait as wait
 from backprop_jax.taps.report import Report
+from backprop_jax.tracebacks import boundary
 
 
+@boundary
 def find_nonfinite(
     fun: Callable,
     *args: Any,

@@ -33,8 +33,10 @@ from backprop_jax.errors import NotLinear, message
 from backprop_jax.meshes import full
 from backprop_jax.rules.loops import trip_by_trip
 from backprop_jax.swaps import Rules, held
+from backprop_jax.tracebacks import boundary, within
 
 
+@boundary
 def jvp(
     fun: Callable,
     primals: Sequence,
@@ -81,7 +83,7 @@ def pushforward(
     fun: Callable, primals: Sequence, has_aux: bool = False, rules: Rules | None = None
 ) -> tuple:
     """Returns `fun(*primals)`, the function from tangents to the slope, and what is auxiliary."""
-    result, pull, *aux = vjp(fun, *primals, has_aux=has_aux, rules=rules)
+    result, pull, *aux = within(vjp)(fun, *primals, has_aux=has_aux, rules=rules)
     forward = transposed(pull.pullback, pull.result_avals)
 
     def push(*tangents: PyTree) -> PyTree:
@@ -91,6 +93,7 @@ def pushforward(
     return (result, push, *aux)
 
 
+@boundary
 def hvp(
     fun: Callable,
     primals: Sequence,
@@ -130,7 +133,7 @@ def hvp(
     check_tangents("hvp", primals, tangents)
 
     def gradients(*args: PyTree) -> tuple:
-        value, pullback = vjp(fun, *args)
+        value, pullback = within(vjp)(fun, *args)
         check_scalar(value)
         check_result("hvp", value, holomorphic=False)
         return pullback(one(value))
@@ -140,7 +143,7 @@ def hvp(
     for leaf in jax.tree.leaves(chosen):
         check_argument("hvp", leaf, holomorphic=False, allow_int=False)
     with held(rules):
-        _, pullback = vjp(run, *chosen)
+        _, pullback = within(vjp)(run, *chosen)
         return wanted.arrange(pullback(tangents))
 
 
@@ -170,6 +173,7 @@ class WholeTape(Tape):
             return trip_by_trip(*tracers, **params)
 
 
+@boundary
 def linear_transpose(fun: Callable, *primals: PyTree, reduce_axes: Sequence[str] = ()) -> Callable:
     """Returns the transpose of a linear function, as `jax.linear_transpose` does.
 
@@ -212,6 +216,7 @@ def linear_transpose(fun: Callable, *primals: PyTree, reduce_axes: Sequence[str]
     def back(operands: list, g: list) -> list:
         return sweep(function, operands, active, linear=NOT_LINEAR, make=make)[1](g)
 
+    @boundary
     def transposed(cotangent: PyTree) -> tuple:
         g = matching(cotangent, result_tree, closed.out_avals)
         way, found = jax.make_jaxpr(back, return_shape=True)(closed.in_avals, g)

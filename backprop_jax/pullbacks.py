@@ -18,6 +18,7 @@ from backprop_jax.engine.logs import collecting
 from backprop_jax.engine.registry import Structured, as_array
 from backprop_jax.engine.reverse import Pullback
 from backprop_jax.meshes import of_cotangents
+from backprop_jax.tracebacks import boundary
 
 
 @jax.tree_util.register_static
@@ -64,6 +65,7 @@ class VJP:
     logging: bool = False
     references: tuple[int, ...] = ()
 
+    @boundary
     def __call__(self, cotangent: PyTree, *more: PyTree) -> tuple:
         """Returns a tuple with a cotangent for each of the primals."""
         if self.references:
@@ -73,8 +75,8 @@ class VJP:
                 "pullback.with_refs(reference)(cotangent), or jax.ad.DontWant() in their place."
             )
         with collecting() as found:
-            gradients = ct.presented(self.pull(self.whole(), cotangent, *more), self.avals)
-        gradients = jax.tree.unflatten(self.tree, gradients)
+            gradients = self.whole()(self.checked(cotangent, *more))
+        gradients = jax.tree.unflatten(self.tree, ct.presented(gradients, self.avals))
         return (gradients, found) if self.logging else gradients
 
     @property
@@ -93,13 +95,8 @@ class VJP:
         paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(numbers)]
         return ", ".join(f"args{jax.tree_util.keystr(paths[i])}" for i in places)
 
-    def pull(
-        self, pullback: Pullback, cotangent: PyTree, *more: PyTree, last: Sequence = ()
-    ) -> list:
-        """Returns the cotangents of the leaves of the primals, None for those that are zero.
-
-        `last`: the cotangents of what references among them hold at the end.
-        """
+    def checked(self, cotangent: PyTree, *more: PyTree) -> list:
+        """Returns the leaves of a cotangent of the result, None for those that can only be zero."""
         if more:
             raise TypeError(
                 f"The function returned by vjp applied to {self.name} was called with "
@@ -113,8 +110,7 @@ class VJP:
                 f"structure of the result of {self.name}: expected {self.result_tree}, got {tree}."
             )
         pairs = zip(leaves, self.result_avals, strict=True)
-        cotangents = [check_cotangent(g, aval) for g, aval in pairs]
-        return pullback([*cotangents, *last])
+        return [check_cotangent(g, aval) for g, aval in pairs]
 
     def whole(self) -> Pullback:
         """Returns the way back with all that it keeps."""
@@ -294,13 +290,14 @@ class Into:
     vjp: VJP
     wanted: list
 
+    @boundary
     def __call__(self, cotangent: PyTree, *more: PyTree) -> tuple:
         """Returns a tuple with a cotangent for each of the primals, or what stands for it."""
         unwanted = [isinstance(w, jax.ad.DontWant) for w in self.wanted]
         pullback = narrowed(self.vjp.whole(), unwanted)
         last = [None if unwanted[i] else self.wanted[i][...] for i in self.vjp.references]
         with collecting() as found:
-            gradients = self.vjp.pull(pullback, cotangent, *more, last=last)
+            gradients = pullback([*self.vjp.checked(cotangent, *more), *last])
         for i, g in zip(self.vjp.references, last, strict=True):  # which is in the sum already
             if g is not None:
                 self.wanted[i][...] = lax.full_like(g, 0)

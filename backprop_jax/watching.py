@@ -21,6 +21,7 @@ from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.staged import Arguments
 from backprop_jax.taps.hooks import Hooks, place, tapped
 from backprop_jax.taps.steps import Selector
+from backprop_jax.tracebacks import boundary
 
 
 @jax.tree_util.register_pytree_node_class
@@ -62,6 +63,7 @@ class Cotangents(Mapping):
         return cls(dict(zip(rest[0], found, strict=True)), rest[1])
 
 
+@boundary
 def value_grad_and_cotangents(
     fun: Callable,
     argnums: Argnums | None = None,

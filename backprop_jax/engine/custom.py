@@ -75,10 +75,13 @@ def pull_jvp(node: Any, cotangents: list) -> list:
     return node.kept(cotangents)
 
 
-def run_fwd(fwd: Any, values: Sequence, slots: Sequence, out_trees: Callable) -> tuple[list, list]:
-    """Runs the forward half of a `custom_vjp` rule; returns the results and what it hands over."""
-    pairs = zip(values, slots, strict=True)
-    outs = fwd.call_wrapped(*(x for value, slot in pairs for x in (value, slot is not None)))
+def flagged(values: Sequence, slots: Sequence) -> list:
+    """Returns what the forward half of a `custom_vjp` rule is called with."""
+    return [x for value, slot in zip(values, slots, strict=True) for x in (value, slot is not None)]
+
+
+def handed_over(outs: list, values: Sequence, out_trees: Callable) -> tuple[list, list]:
+    """Returns the results of such a half, and what it hands over to the other."""
     _, residual_tree, forwarded = out_trees()
     count = residual_tree.num_leaves - sum(f is not None for f in forwarded)
     computed = iter(outs[:count])

@@ -335,10 +335,10 @@ class Tape(Trace):
         with set_current_trace(self.parent_trace):
             if is_empty(slots):
                 return primitive.bind(*values, **params)
-            results, residuals = custom.run_fwd(fwd, values, slots, out_trees)
+            outs = fwd.call_wrapped(*custom.flagged(values, slots))
+        results, residuals = custom.handed_over(outs, values, out_trees)
         kept = custom.Backward(bwd, residuals, symbolic_zeros)
-        rule = self.reading.of(custom.VJP)
-        return self.add(primitive, {}, rule, operands, results, kept)
+        return self.add(primitive, {}, self.reading.of(custom.VJP), operands, results, kept)
 
     def process_shard_map(
         self, primitive: Any, fun: Callable, tracers: Sequence, /, **params: Any
