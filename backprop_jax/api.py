@@ -243,8 +243,9 @@ def vjp(
     check_reduce_axes("vjp", reduce_axes)
     check_zero_times_inf(zero_times_inf)
     given, tree = jax.tree.flatten(primals)
-    places = [i for i, leaf in enumerate(given) if is_reference(leaf)]
-    leaves = [leaf[...] if i in places else leaf for i, leaf in enumerate(given)]
+    leaves = [leaf[...] if is_reference(leaf) else leaf for leaf in given]
+    owners = {id(x): i for i, x in reversed([*enumerate(given)]) if is_reference(x)}
+    places = sorted(owners.values())  # of each reference the first, should it be given twice
     for leaf in leaves:
         check_array(leaf)
     avals = [jax.typeof(leaf) for leaf in leaves]
@@ -252,7 +253,8 @@ def vjp(
 
     def flat(*operands: Any) -> list:
         held = {i: refs.new_ref(operands[i]) for i in places}
-        filled = [held.get(i, x) for i, x in enumerate(operands)]
+        pairs = zip(given, operands, strict=True)
+        filled = [held[owners[id(g)]] if id(g) in owners else x for g, x in pairs]
         result = run(*jax.tree.unflatten(tree, filled))
         aux = None
         if has_aux:

@@ -326,10 +326,10 @@ class Tape(Trace):
         symbolic_zeros: bool,
     ) -> list:
         """Runs a function with the user's own reverse rule, and keeps what that rule asks for."""
-        self.check_references(primitive, tracers)
+        params = dict(subfuns=(fun, fwd, bwd), out_trees=out_trees, symbolic_zeros=symbolic_zeros)
+        if self.cells and any(self.made(x) for x in tracers):
+            return self.process_reference(primitive, tracers, params)
         values, slots = operands = self.unwrap(tracers)
-        params = {"subfuns": (fun, fwd, bwd), "out_trees": out_trees}
-        params["symbolic_zeros"] = symbolic_zeros
         if run := not is_empty(slots) and self.reading.swapped(fun):
             return run(self, primitive, fun, params, tracers)
         with set_current_trace(self.parent_trace):

@@ -2,6 +2,7 @@
 
 from backprop_jax.rules import branches as branches
 from backprop_jax.rules import calls as calls
+from backprop_jax.rules import cells as cells
 from backprop_jax.rules import compiled as compiled
 from backprop_jax.rules import contractions as contractions
 from backprop_jax.rules import decompositions as decompositions

@@ -321,3 +321,148 @@ def test_a_loop_whose_trips_are_run_again_has_no_references_from_outside():
         bp.errors.EscapedReference, match="reference in a while_loop, whose trips are run"
     ):
         bp.grad(lambda x: lax.while_loop(lambda c: c < 9, trip, x))(1.0)
+
+
+# -- references that enter a function with a reverse rule of the user's --------------------------
+@jax.custom_vjp
+def times(ref: Any, y: Any) -> Any:
+    return ref[...] * y
+
+
+def times_forward(ref: Any, y: Any) -> tuple:
+    return times(ref, y), (ref[...], y)
+
+
+def times_backward(kept: tuple, g: Any) -> tuple:
+    """Says seven times what is true of the reference, so that one sees whose rule it is."""
+    held, y = kept
+    return 7 * g * y, g * held
+
+
+times.defvjp(times_forward, times_backward)
+
+
+@jax.custom_vjp
+def times_value(held: Any, y: Any) -> Any:
+    return held * y
+
+
+times_value.defvjp(lambda held, y: (times_value(held, y), (held, y)), times_backward)
+
+
+def straight(new: Callable, product: Callable, x: Any) -> Any:
+    ref = new(jnp.sin(x))
+    ref[...] = ref[...] * 2
+    z = product(ref, x)
+    ref[...] += 1
+    return z * ref[...] + product(ref, 2.0)
+
+
+def looped(new: Callable, product: Callable, x: Any) -> Any:
+    ref, z = new(x), x
+    for _ in range(3):
+        z = product(ref, z)
+        ref[...] = jnp.sin(ref[...])
+    return z
+
+
+def looped_in_scan(x: Any) -> Any:
+    ref = jax.ref.new_ref(x)
+
+    def trip(z: Any, _: None) -> tuple:
+        z = times(ref, z)
+        ref[...] = jnp.sin(ref[...])
+        return z, None
+
+    return lax.scan(trip, x, length=3)[0]
+
+
+class Held:
+    """A value in the place of a reference."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.value
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        self.value = value
+
+
+def with_references(fun: Callable) -> Callable:
+    return lambda x: fun(jax.ref.new_ref, times, x)
+
+
+def without(fun: Callable) -> Callable:
+    return lambda x: fun(Held, lambda ref, y: times_value(ref[...], y), x)
+
+
+# fmt: off
+ENTERS = {
+    "straight":      (with_references(straight), without(straight)),
+    "loop":          (with_references(looped), without(looped)),
+    "scan":          (looped_in_scan, without(looped)),
+    "branch":        (lambda x: lax.cond(x > 0, with_references(straight), jnp.sin, x), without(straight)),
+    "around branch": (lambda x: (lambda r: lax.cond(x > 0, lambda: times(r, x), lambda: x))(jax.ref.new_ref(x)), lambda x: times_value(x, x)),
+    "jit":           (jax.jit(with_references(looped)), without(looped)),
+    "jit within":    (lambda x: straight(jax.ref.new_ref, jax.jit(times), x), without(straight)),
+    "checkpoint":    (jax.checkpoint(with_references(looped)), without(looped)),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("what", ENTERS)
+def test_a_users_rule_says_the_cotangent_of_what_a_reference_holds(what, x64):
+    ours, values = ENTERS[what]
+    for order in (
+        lambda f: bp.grad(f),
+        lambda f: bp.grad(bp.grad(f)),
+        lambda f: jax.jit(bp.grad(f)),
+    ):
+        np.testing.assert_allclose(order(ours)(0.3), order(values)(0.3), rtol=1e-13)
+    np.testing.assert_allclose(bp.grad(ours)(0.3), jax.grad(values)(0.3), rtol=1e-13)
+
+
+def test_a_users_rule_that_writes_a_reference_is_refused_unless_nothing_moves():
+    @jax.custom_vjp
+    def doubled(ref, y):
+        ref[...] = 2 * ref[...]
+        return ref[...] * y
+
+    doubled.defvjp(lambda ref, y: (doubled(ref, y), y), lambda y, g: (g, g))
+
+    def fun(x, moving):
+        ref = jax.ref.new_ref(x if moving else 1.0)
+        return doubled(ref, x if moving else 3.0) + x * ref[...]
+
+    with pytest.raises(bp.errors.EscapedReference, match="enters 'custom_vjp_call'"):
+        bp.grad(lambda x: fun(x, True))(1.0)
+    assert bp.grad(lambda x: fun(x, False))(1.0) == 2
+
+
+def test_a_users_rule_that_keeps_a_reference_is_refused_on_the_way_back():
+    @jax.custom_vjp
+    def kept(ref, y):
+        return ref[...] * y
+
+    kept.defvjp(
+        lambda ref, y: (ref[...] * y, (ref, y)), lambda res, g: (g * res[1], g * res[0][...])
+    )
+    value, pull = bp.vjp(lambda x: kept(jax.ref.new_ref(x), x), 3.0)
+    assert value == 9
+    with pytest.raises(bp.errors.EscapedReference, match="goes to a reverse rule"):
+        pull(1.0)
+
+
+def test_a_reference_given_twice_is_one():
+    def fun(a, b):
+        a[...] = 2 * a[...]
+        return b[...]
+
+    ref = jax.ref.new_ref(3.0)
+    value, pull = bp.vjp(fun, ref, ref)
+    assert value == ref[...] == 6
+    first, second = jax.ref.new_ref(0.0), jax.ref.new_ref(0.0)
+    pull.with_refs(first, second)(1.0)
+    assert (first[...], second[...]) == (2, 0)
