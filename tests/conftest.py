@@ -1,5 +1,6 @@
 """What several test files share: double precision, and a book that is as it was after a test."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import jax
 import pytest
 
 from backprop_jax.engine.registry import book
+from tests.quick import compiled_quickly
 
 TESTS = Path(__file__).parent
 OPTIMISED = (
@@ -18,13 +20,11 @@ OPTIMISED = (
 
 @pytest.fixture(autouse=True, scope="module")
 def compiled_in_short(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Elsewhere XLA leaves programs as they stand: a small one runs once, and compiling is all."""
+    """Elsewhere a small program runs once, and compiling is all."""
     path = request.path.relative_to(TESTS)
     matters = any(path.is_relative_to(part) for part in OPTIMISED)
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", before or not matters)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    with contextlib.nullcontext() if matters else compiled_quickly():
+        yield
 
 
 @pytest.fixture

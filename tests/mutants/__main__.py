@@ -17,9 +17,11 @@ import jax
 
 from tests.mutants.alarms import alarms
 from tests.mutants.battery import Tally, judged
+from tests.quick import compiled_quickly
 from tests.rules.cases import CASES
 
 
+@compiled_quickly()
 def main() -> int:
     """Tries mutants as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)

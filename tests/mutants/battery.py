@@ -21,7 +21,7 @@ from backprop_jax.engine.registry import Constant, lookup
 from backprop_jax.extend import elementwise
 from tests.mutants.mutations import Mutant, Mutation, of_equations, of_gradients
 from tests.mutants.recording import Recording, with_constant_passing
-from tests.rules.case import Case, assert_close, draw_like, pull_jax, quick_jit, wide
+from tests.rules.case import Case, assert_close, draw_like, pull_jax, wide
 from tests.rules.jaxprs import equations
 
 #: Two answers are the same if they differ by no more than this, relative to the largest: rounding.
@@ -93,7 +93,7 @@ class Trial:
         """What `jax.vjp` says, if it has an answer."""
         if self.case.jax_fails:
             return None
-        pull = quick_jit(functools.partial(pull_jax, self.recording.function))
+        pull = jax.jit(functools.partial(pull_jax, self.recording.function))
         return pull(self.recording.operands, tuple(self.asked[0]))
 
     @functools.cached_property

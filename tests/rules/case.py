@@ -12,24 +12,6 @@ import numpy as np
 
 import backprop_jax as bp
 
-QUICK = {
-    "xla_backend_optimization_level": 0,
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_cpu_parallel_codegen_split_count": 1,
-}
-"""XLA's options for machine code in a fifth of the time. The last step alone is another."""
-
-
-def quick_jit(function: Callable) -> Callable:
-    """Returns a function compiled quickly, for a program that is run a few times on few numbers.
-
-    Only with jax 0.10, which knows the options: with other releases, without `jit`, and wherever
-    the last digits are counted, the tests run what users run.
-    """
-    return jax.jit(
-        function, compiler_options=QUICK if jax.__version_info__[:2] == (0, 10) else None
-    )
-
 
 class Domain(NamedTuple):
     """Where operands are drawn from."""

@@ -21,7 +21,6 @@ from tests.rules.case import (
     is_inexact,
     pull_jax,
     pull_ours,
-    quick_jit,
 )
 from tests.rules.cases import (
     CASES,
@@ -69,7 +68,7 @@ def cast(x: np.ndarray, dtype: str) -> jax.Array:
 @functools.lru_cache(maxsize=8)
 def compiled_pull(case: Case) -> Callable:
     """Returns `pull_all`, compiled once for all the checks of a case."""
-    return quick_jit(functools.partial(pull_all, case))
+    return jax.jit(functools.partial(pull_all, case))
 
 
 @every_case
@@ -85,7 +84,7 @@ def test_holds_its_primitive_which_has_a_rule(case):
 @every_case_of_jax
 def test_agrees_with_jax(case):
     run, values, g = setup(case)
-    theirs = quick_jit(functools.partial(pull_jax, run))(values, g)
+    theirs = jax.jit(functools.partial(pull_jax, run))(values, g)
     assert_close(compiled_pull(case)(case.operands, g), theirs, RTOL, "against jax.vjp")
 
 
@@ -95,7 +94,7 @@ def test_agrees_with_the_slope(case):
         pytest.skip("the derivative is agreed upon and cannot be measured")
     run, values, g = setup(case)
     gradients = compiled_pull(case)(case.operands, g)
-    values, compiled, step = in_numpy(values), quick_jit(run), 6e-6
+    values, compiled, step = in_numpy(values)(run), 6e-6
     for i, (x, gradient) in enumerate(zip(values, in_numpy(gradients), strict=True)):
         (v,) = in_numpy(draw_like(case, [x], f"direction {i}"))
         points = ([*values[:i], x + t * v, *values[i + 1 :]] for t in (step, -step))
@@ -189,7 +188,7 @@ def test_skips_what_is_not_needed(case):
         return found
 
     together = compiled_pull(case)(case.operands, g)
-    assert_close(quick_jit(each_alone)(values, g), together, RTOL, "each operand alone")
+    assert_close(jax.jit(each_alone)(values, g), together, RTOL, "each operand alone")
 
 
 def _with(run: Callable, values: list, i: int, x: jax.Array) -> tuple:
@@ -209,7 +208,7 @@ def test_same_under_vmap(case):
         pytest.skip(case.not_batched)
     operands = [np.stack([x, np.flip(x)]) for x in case.operands]
     g = tuple(np.stack([h, -2 * h]) for h in in_numpy(setup(case)[2]))
-    batched = quick_jit(jax.vmap(functools.partial(pull_all, case)))(operands, g)
+    batched = jax.jit(jax.vmap(functools.partial(pull_all, case)))(operands, g)
     pull = compiled_pull(case)
     pairs = [pull([x[i] for x in operands], tuple(h[i] for h in g)) for i in range(2)]
     expected = [np.stack(pair) for pair in zip(*pairs, strict=True)]
@@ -236,7 +235,7 @@ def test_second_order_agrees_with_jax(case):
     }
     if not case.jax_of_ours_fails:
         ways["jax.vjp of bp.vjp"] = (pull_ours, pull_jax)
-    found = quick_jit(orders)(values, g, draw_like(case, values, "h"))
+    found = jax.jit(orders)(values, g, draw_like(case, values, "h"))
     theirs = found.pop("jax.vjp of jax.vjp")
     for name, ours in found.items():
         assert_close(ours, theirs, 1e-10, name)
@@ -272,7 +271,7 @@ def test_third_order_agrees_with_jax(case):
             found.append(gradient(fun, argnums=tuple(range(len(values))))(*values))
         return found
 
-    theirs, ours = quick_jit(third)(*values)
+    theirs, ours = jax.jit(third)(*values)
     assert_close(ours, theirs, 1e-9, "third order")
 
 
@@ -301,7 +300,7 @@ def test_compositions_of_the_issue_agree_with_jax(case):
             (jax.vmap(jax.grad(first))(batch), jax.jacrev(jax.jacrev(first))(x), theirs, theirs),
         )  # fmt: skip
 
-    ours, theirs = quick_jit(compositions)(x, batch)
+    ours, theirs = jax.jit(compositions)(x, batch)
     assert_close(ours, theirs, 1e-10, "vmap of grad, hessian, jax of ours, ours of jax")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import backprop_jax as bp
-from tests.rules.case import Case, draw_like, quick_jit
+from tests.rules.case import Case, draw_like
 from tests.rules.cases import CASES, each
 from tests.rules.test_rules import along
 
@@ -24,7 +24,7 @@ def test_second_order_agrees_with_the_slope(case: Case) -> None:
     v, h = draw_like(case, values, "v"), draw_like(case, values, "h")
     first = along(bp.grad, case.as_scalar(), v)
 
-    @quick_jit
+    @jax.jit
     def both(*values: jax.Array) -> tuple:
         slope, gradients = bp.value_and_grad(first, argnums=tuple(range(len(values))))(*values)
         return slope, sum(jnp.sum(g * d).real for g, d in zip(gradients, h, strict=True))

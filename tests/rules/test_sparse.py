@@ -10,7 +10,6 @@ import pytest
 from jax.experimental import sparse
 
 import backprop_jax as bp
-from tests.rules.case import quick_jit
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -69,7 +68,7 @@ def loss_of(function: Callable) -> Callable:
 def test_gradients_are_those_of_jax(name):
     loss = loss_of(FUNCTIONS[name])
 
-    @quick_jit
+    @jax.jit
     def both(*operands: jax.Array) -> list:
         return [grad(loss, (0, 1, 2))(*operands) for grad in (bp.grad, jax.grad)]
 
@@ -82,7 +81,7 @@ def test_second_order_and_jit():
     def curvature(grad: Callable) -> Any:
         first = grad(loss_of(FUNCTIONS["product"]))
         y, w = map(jnp.asarray, (DENSE, WIDE))
-        return quick_jit(grad(lambda d: jnp.sum(first(d, y, w) ** 2)))(VALUES)
+        return jax.jit(grad(lambda d: jnp.sum(first(d, y, w) ** 2)))(VALUES)
 
     np.testing.assert_allclose(curvature(bp.grad), curvature(jax.grad), rtol=1e-12)
 
@@ -92,7 +91,7 @@ def test_a_product_of_sparse_matrices_has_a_gradient_where_jax_has_none():
     with pytest.raises(NotImplementedError):
         jax.grad(product)(jnp.asarray(VALUES))
     dense = lambda d: jnp.sum(DENSE * (bcoo(d).todense() @ bcoo(d).todense()))  # noqa: E731
-    ours, theirs = (quick_jit(g)(VALUES) for g in (bp.grad(product), jax.grad(dense)))
+    ours, theirs = (jax.jit(g)(VALUES) for g in (bp.grad(product), jax.grad(dense)))
     np.testing.assert_allclose(ours, theirs, rtol=1e-13)
 
 
