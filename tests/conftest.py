@@ -12,8 +12,8 @@ from tests.quick import compiled_quickly
 
 TESTS = Path(__file__).parent
 OPTIMISED = (
-    *("api", "check/test_accuracy.py", "engine", "partition", "runner"),
-    *("test_benchmarks.py", "test_docs.py"),
+    *("check/test_accuracy.py", "partition", "test_benchmarks.py", "test_docs.py"),
+    *("runner/test_engines_agree.py", "runner/test_experiments.py"),
 )
 """Where what XLA makes of a program matters: last digits, memory, and many steps of training."""
 
