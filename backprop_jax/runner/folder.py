@@ -1,5 +1,6 @@
 """One folder for each run: how it was asked for, where it ran, what happened."""
 
+import errno
 import itertools
 import json
 import math
@@ -33,8 +34,15 @@ RUNS = Path("runs")
 LOCK = ".lock"
 UNFINISHED = ".unfinished"
 
-AGAIN = "make room, then run the same command with --resume; what was there is whole"
-ELSEWHERE = "make room, or name another place"
+AGAIN = "then run the same command with --resume; what was there is whole"
+ELSEWHERE = "or name another place"
+
+MENDS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "let it be written there"),
+    errno.ENOENT: "put the folder back, which is gone",
+}
+"""What helps first against an error of the system."""
 
 
 def make_folder(out: Path | None, name: str) -> Path:
@@ -106,7 +114,7 @@ def writing(path: Path, way: str = AGAIN) -> Iterator[None]:
 
     Args:
       path: the file, or the folder.
-      way: to go on.
+      way: to go on, after what helps against the error.
 
     Raises:
       CannotWrite: it could not.
@@ -117,6 +125,7 @@ def writing(path: Path, way: str = AGAIN) -> Iterator[None]:
         raise
     except OSError as error:
         what = f"cannot write {path.name}: {error.strerror or error}"
+        way = f"{MENDS.get(error.errno, 'mend that')}, {way}"
         raise CannotWrite(message(what, written_at=str(path.parent), to_go_on=way)) from error
 
 

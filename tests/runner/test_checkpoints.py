@@ -1,8 +1,12 @@
 """Checkpoints: when they are written, which stay, and that arrays come back as they were."""
 
+import errno
 import json
+import os
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -169,3 +173,21 @@ def test_what_keeps_a_checkpoint_from_being_written_is_told_at_the_next(kept, mo
     with keep:
         pass
     assert [path.name for path in keep._folder.iterdir()] == ["step-00000003.npz"]
+
+
+@pytest.mark.parametrize(
+    ("number", "first"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EROFS, "let it be written there"),
+        (errno.ENOENT, "put the folder back, which is gone"),
+        (errno.EIO, "mend that"),
+    ],
+)
+def test_says_what_helps_against_this_error(number, first):
+    text = (
+        f"cannot write a.npz: {os.strerror(number)}\n  written at: out\n  to go on:   {first}, or"
+    )
+    with pytest.raises(CannotWrite, match=re.escape(text)):
+        with run_folder.writing(Path("out/a.npz"), run_folder.ELSEWHERE):
+            raise OSError(number, os.strerror(number))
