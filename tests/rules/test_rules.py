@@ -94,7 +94,7 @@ def test_agrees_with_the_slope(case):
         pytest.skip("the derivative is agreed upon and cannot be measured")
     run, values, g = setup(case)
     gradients = compiled_pull(case)(case.operands, g)
-    values, compiled, step = in_numpy(values)(run), 6e-6
+    values, compiled, step = in_numpy(values), jax.jit(run), 6e-6
     for i, (x, gradient) in enumerate(zip(values, in_numpy(gradients), strict=True)):
         (v,) = in_numpy(draw_like(case, [x], f"direction {i}"))
         points = ([*values[:i], x + t * v, *values[i + 1 :]] for t in (step, -step))
