@@ -125,7 +125,7 @@ def writing(path: Path, way: str = AGAIN) -> Iterator[None]:
         raise
     except OSError as error:
         what = f"cannot write {path.name}: {error.strerror or error}"
-        way = f"{MENDS.get(error.errno, 'mend that')}, {way}"
+        way = f"{MENDS.get(error.errno or 0, 'mend that')}, {way}"
         raise CannotWrite(message(what, written_at=str(path.parent), to_go_on=way)) from error
 
 
