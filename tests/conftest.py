@@ -12,7 +12,7 @@ from tests.quick import compiled_quickly
 
 TESTS = Path(__file__).parent
 OPTIMISED = (
-    *("check/test_accuracy.py", "partition", "test_benchmarks.py", "test_docs.py"),
+    *("check/test_accuracy.py", "partition", "test_docs.py"),
     *("rules/test_edges.py", "runner/test_engines_agree.py", "runner/test_experiments.py"),
 )
 """Where what XLA makes of a program matters: last digits, memory, and many steps of training."""

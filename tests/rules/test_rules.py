@@ -195,7 +195,7 @@ def _with(run: Callable, values: list, i: int, x: jax.Array) -> tuple:
     return run(*values[:i], x, *values[i + 1 :])
 
 
-@first_of_each(CASES)
+@one_of_each(CASES)
 def test_same_under_jit(case):
     run, values, g = setup(case)
     assert_close(compiled_pull(case)(case.operands, g), pull_ours(run, values, g), 1e-10, "jit")
