@@ -19,7 +19,7 @@ from backprop_jax.engine.jaxprs import (
     variables,
 )
 from backprop_jax.engine.registry import dear
-from backprop_jax.errors import lost, message
+from backprop_jax.errors import lost
 from backprop_jax.partition.cut import INFINITE, minimum_cut
 from backprop_jax.partition.keeping import Keeping
 
@@ -110,8 +110,6 @@ def choose(
         [v for v in candidates if v in crossing],
     )
     again = needed_for(gradients, jaxpr.eqns, {*kept, *at_hand, *jaxpr.constvars}, called)
-    if any(calls_out(e) and moving.isdisjoint(e.outvars) for e in again):
-        raise NotImplementedError(CALLED_TWICE)
     read = {v for e in again for v in variables(e.invars)} | set(gradients)
     chosen = (kept | at_hand) & read
     return [v for v in [*operands, *made] if v in chosen]
@@ -134,11 +132,6 @@ def effects_of(ordered: bool) -> frozenset:
 
 
 OUTSIDE = effects_of(False) | effects_of(True)
-CALLED_TWICE = message(
-    "Effects not supported in partial-eval of `checkpoint`: an io_callback in a compiled function "
-    "within would be called once more on the way back, and may return something else.",
-    to_go_on="call it outside of the checkpoint, or outside of the compiled function.",
-)
 
 
 def calls_out(equation: Any) -> bool:

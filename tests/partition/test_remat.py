@@ -352,3 +352,29 @@ def test_what_a_callback_has_returned_is_kept(inner, ordered):
     jax.effects_barrier()
     assert len(calls) == 1
     np.testing.assert_allclose(gradient, np.cos(np.sin(2.0)) * np.cos(2.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("around", ["checkpoint", "scan", "cond", "remat"])
+def test_a_callback_of_a_rule_without_a_result_is_called_on_the_way_back(around, ordered):
+    seen = []
+
+    @jax.custom_vjp
+    def f(x):
+        return jnp.sin(x)
+
+    def back(cosine, g):
+        io_callback(lambda g: seen.append(float(g)), None, g, ordered=ordered)
+        return (g * cosine,)
+
+    f.defvjp(lambda x: (jnp.sin(x), jnp.cos(x)), back)
+    within = {
+        "checkpoint": jax.checkpoint(lambda x: f(x) + 0),
+        "scan": lambda x: lax.scan(lambda c, _: (f(c), None), x, length=1)[0],
+        "cond": lambda x: lax.cond(x > 0, f, jnp.cos, x),
+        "remat": bp.checkpoint(f, remat="auto"),
+    }[around]
+    gradient = jax.jit(bp.grad(within))(0.7)
+    jax.effects_barrier()
+    assert seen == [1.0]
+    np.testing.assert_allclose(gradient, np.cos(0.7), rtol=1e-6)
