@@ -100,9 +100,8 @@ def grad(
       >>> print(bp.grad(lambda x, *, scale: scale * x, argnames="scale")(3.0, scale=2.0))
       3.0
     """
-    check_reduce_axes("grad", reduce_axes)
     wanted = Wanted.of(fun, argnums, argnames)
-    checks = holomorphic, allow_int
+    checks = holomorphic, allow_int, reduce_axes
     more = zero_times_inf, remat, rules, hooks, on_nonfinite
     value_and_gradient = with_gradient(fun, wanted, has_aux, *checks, *more)
 
@@ -144,9 +143,8 @@ def value_and_grad(
       >>> print(value, gradient)
       8.0 12.0
     """
-    check_reduce_axes("grad", reduce_axes)
     wanted = Wanted.of(fun, argnums, argnames)
-    checks = holomorphic, allow_int
+    checks = holomorphic, allow_int, reduce_axes
     more = zero_times_inf, remat, rules, hooks, on_nonfinite
     return wraps(fun, "Value and gradient")(with_gradient(fun, wanted, has_aux, *checks, *more))
 
@@ -161,6 +159,7 @@ def with_gradient(
     has_aux: bool,
     holomorphic: bool,
     allow_int: bool,
+    reduce_axes: Sequence[str],
     zero_times_inf: ZeroTimesInf,
     remat: Remat,
     rules: Rules | None,
@@ -168,6 +167,7 @@ def with_gradient(
     on_nonfinite: OnNonfinite,
 ) -> Callable:
     """Returns a function that computes `fun` and its gradient; see `value_and_grad`."""
+    check_reduce_axes("grad", reduce_axes)
     check_zero_times_inf(zero_times_inf)
     check_on_nonfinite(on_nonfinite)
     kept, swapped = rematerialized(hooked(fun, hooks), remat), held(rules)

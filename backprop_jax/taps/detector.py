@@ -81,7 +81,7 @@ class Ways:
         def back(pull: Callable, g: Any) -> Any:
             return pull(g)
 
-        g = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, cotangent_dtype(x)), value)
+        g = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, of_tangents(x.dtype)), value)
         return cls(ahead, jax.make_jaxpr(back)(pull, g), jax.tree.leaves(value))
 
     @property
@@ -138,11 +138,6 @@ class Ways:
         g = [ones(x) for x in self.value]
         gradients, seen_back = back.watch(self.back, [*kept, *g])
         return Found(seen_ahead, seen_back, wild(arrays), wild([*results, *gradients]))
-
-
-def cotangent_dtype(x: Any) -> Any:
-    """Returns the dtype of a result's cotangent."""
-    return of_tangents(x.dtype)
 
 
 def ones(x: Any) -> Any:
