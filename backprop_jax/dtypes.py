@@ -6,6 +6,7 @@ say, with tangents of bfloat16. And where numbers of 64 bits can be made.
 
 import contextlib
 import functools
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -90,3 +91,11 @@ def enabling_for(avals: Iterable) -> contextlib.AbstractContextManager:
     way back or in a program of them, would have 32 bits.
     """
     return enabling(getattr(aval, "dtype", None) for aval in avals)
+
+
+def size_in_bytes(aval: Any) -> int:
+    """Returns how much memory a value of this type takes; one byte if it is the host's."""
+    if getattr(aval, "memory_space", None) is jax.memory.Space.Host:
+        return 1
+    itemsize = getattr(getattr(aval, "dtype", None), "itemsize", 4)
+    return max(1, math.prod(getattr(aval, "shape", ())) * itemsize)

@@ -20,9 +20,10 @@ from typing import Any
 
 from jax.extend.core import Primitive
 
-from backprop_jax.engine.registry import Constant, Missing, Structured, on_trial, register, row
+from backprop_jax.engine.registry import Constant, Missing, on_trial, register, row
 from backprop_jax.engine.registry import dear_to_recompute as dear_to_recompute
 from backprop_jax.engine.registry import missing as missing
+from backprop_jax.engine.units import Structured
 from backprop_jax.proofs import prove
 
 Formula = Callable | Missing | None

@@ -12,8 +12,8 @@ from jax.extend.core import Literal, valid_jaxtype
 from backprop_jax.api import vjp
 from backprop_jax.arguments import Argnames, Argnums, Wanted, function_name
 from backprop_jax.checkpoints import Remat, rematerialized
-from backprop_jax.dtypes import of_tangents
-from backprop_jax.engine.jaxprs import held, size_in_bytes, variables
+from backprop_jax.dtypes import of_tangents, size_in_bytes
+from backprop_jax.engine.jaxprs import held, variables
 from backprop_jax.engine.registry import dear
 from backprop_jax.engine.tape import written_at
 from backprop_jax.partition.choice import is_dear

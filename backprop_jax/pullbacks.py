@@ -15,8 +15,9 @@ from backprop_jax.dtypes import of_tangents
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import bound, evaluate, has_effects, needed_for
 from backprop_jax.engine.logs import collecting
-from backprop_jax.engine.registry import Structured, as_array
+from backprop_jax.engine.registry import as_array
 from backprop_jax.engine.reverse import Pullback
+from backprop_jax.engine.units import Structured
 from backprop_jax.meshes import of_cotangents
 from backprop_jax.tracebacks import boundary
 

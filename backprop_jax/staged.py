@@ -8,8 +8,8 @@ import jax
 from jax.core import Tracer
 from jax.extend.core import valid_jaxtype
 
-from backprop_jax.engine.registry import default_float
 from backprop_jax.engine.tape import Recorded
+from backprop_jax.engine.units import default_float
 
 
 class Arguments(NamedTuple):

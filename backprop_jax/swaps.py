@@ -12,7 +12,8 @@ import jax
 from jax.extend.core import Primitive, set_current_trace
 
 from backprop_jax.engine.reading import AS_IT_STANDS, Reading
-from backprop_jax.engine.registry import Constant, Row, Rule, Structured
+from backprop_jax.engine.registry import Constant, Row, Rule
+from backprop_jax.engine.units import Structured
 from backprop_jax.errors import BackpropError, here, message
 from backprop_jax.proofs import Only, prove, prove_as
 from backprop_jax.rules.functions import is_same, line_of

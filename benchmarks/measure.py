@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
+from backprop_jax.engine.units import build_unit
 from backprop_jax.errors import BudgetTooSmall
 from benchmarks.engines import ENGINES
 from benchmarks.workload import Function, Workload
@@ -237,6 +238,7 @@ def eager(workload: Workload, engines: Iterable[str], effort: Effort) -> dict[st
     def cold(name: str) -> Sample:
         def sample() -> float:
             jax.clear_caches()
+            build_unit.cache_clear()
             return fresh(name)()
 
         return sample

@@ -13,7 +13,7 @@ import pytest
 from jax import lax
 
 import backprop_jax as bp
-from backprop_jax.engine import registry
+from backprop_jax.engine import units
 
 PACKAGE = pathlib.Path(bp.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -23,7 +23,7 @@ LAYERS = [
     {"version", "tracebacks"},
     {"errors"},
     {"dtypes"},
-    {"meshes", "dependence", "programs"},
+    {"meshes", "dependence", "programs", "twins"},
     {"engine"},
     {"partition"},
     {"rules"},
@@ -261,7 +261,7 @@ def without_differentiation(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         for primitive in list(entries):
             monkeypatch.setitem(entries, primitive, refuse(f"ad.{table}[{primitive}]"))
         taken += [table] * bool(entries)
-    registry.build_unit.cache_clear()
+    units.build_unit.cache_clear()
     jax.clear_caches()
     return taken
 

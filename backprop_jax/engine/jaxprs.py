@@ -1,7 +1,6 @@
 """Reading, cutting and running the equations of a jaxpr."""
 
 import itertools
-import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -132,14 +131,6 @@ def has_state(params: dict) -> bool:
 def is_changing(aval: Any) -> bool:
     """Returns whether a type is of mutable values, which is there until jax 0.11."""
     return getattr(aval, "has_qdd", False)
-
-
-def size_in_bytes(aval: Any) -> int:
-    """Returns how much memory a value of this type takes; one byte if it is the host's."""
-    if getattr(aval, "memory_space", None) is jax.memory.Space.Host:
-        return 1
-    itemsize = getattr(getattr(aval, "dtype", None), "itemsize", 4)
-    return max(1, math.prod(getattr(aval, "shape", ())) * itemsize)
 
 
 #: What tells `jax.jit` to write a program's steps where it is called; jax 0.12 would do it late.

@@ -33,8 +33,7 @@ from jax.core import Tracer
 from jax.extend.core import Primitive
 
 from backprop_jax.engine.cotangents import arrays, fit, instantiate, is_differentiable
-from backprop_jax.engine.jaxprs import IN_PLACE
-from backprop_jax.engine.logs import log, paired
+from backprop_jax.engine.units import Structured, Unit, build_unit
 from backprop_jax.programs import Program
 
 OPERANDS = ("x", "y", "w")
@@ -158,75 +157,6 @@ def trace_formula(formula: Callable, params: tuple, avals: tuple) -> tuple[Progr
     return Program(jax.make_jaxpr(formula)(*avals)), jax.jit(formula)
 
 
-class Unit(NamedTuple):
-    """A structured primitive made ready for one choice of active operands.
-
-    Attributes:
-      forward: operands → (results, kept).
-      backward: (operands kept, kept, cotangents of the results) → cotangents of the operands.
-        Absent cotangents are None on both sides.
-      keeps: which operands `backward` wants back. They are kept by reference and never copied.
-      moving: for every result, whether it depends on an active operand.
-    """
-
-    forward: Callable
-    backward: Callable
-    keeps: tuple[int, ...]
-    moving: tuple[bool, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Structured:
-    """The rule of a primitive that holds a jaxpr.
-
-    Attributes:
-      build: (active, **params) → Unit.
-      inline: params → a function of the operands that may be run in the primitive's place while a
-        program is being staged, or None where the primitive must stay whole.
-      remember: (active, params, reading, whether it may be called) → a Unit to be staged, or None.
-    """
-
-    build: Callable[..., Unit]
-    inline: Callable[[dict], Callable | None]
-    remember: Callable[..., Unit | None] = lambda *_: None
-
-    kind = "structured"
-
-    def unit(self, active: tuple[bool, ...], params: dict, reading: Any) -> tuple[Unit, Unit]:
-        """Returns the unit to be staged and the same compiled, for eager calls; both are cached."""
-        return build_unit(self.build, active, tuple(params.items()), default_float(), reading)
-
-    def pull(self, node: Any, cotangents: list) -> list:
-        """Returns the cotangents of the operands, None where there is none."""
-        gradients, entries = node.kept(cotangents)
-        log(entries)
-        return gradients
-
-
-def default_float() -> Any:
-    """Returns the dtype that a Python float has now: float64 if x64 is enabled, else float32."""
-    return jax.dtypes.canonicalize_dtype(float)
-
-
-@functools.lru_cache(maxsize=2048)
-def build_unit(
-    build: Callable, active: tuple, params: tuple, default: Any, reading: Any
-) -> tuple[Unit, Unit]:
-    """Returns a unit, plain and compiled; `default`, the dtype of a float, is part of the key.
-
-    `reading` says how rules are read within the unit, too.
-    """
-    del default
-    with reading.in_force():
-        unit = build(active, **dict(params))
-    unit = unit._replace(
-        forward=reading.within(unit.forward), backward=reading.within(paired(unit.backward))
-    )
-    return unit, unit._replace(
-        forward=jax.jit(unit.forward), backward=jax.jit(unit.backward, inline=IN_PLACE)
-    )
-
-
 class Constant(NamedTuple):
     """The rule of a primitive whose derivative is zero wherever it exists."""
 
@@ -266,6 +196,7 @@ def register(primitive: Primitive, rule: Rule) -> None:
     if primitive in book:
         raise ValueError(f"primitive '{primitive}' has a rule already: {book[primitive].kind}.")
     book[primitive] = rule
+    build_unit.cache_clear()  # what was made without the rule
 
 
 def row(kind: str, formulas: Sequence[Callable | Missing | None]) -> Row:

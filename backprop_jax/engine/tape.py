@@ -24,7 +24,6 @@ from backprop_jax.engine.reading import Reading
 from backprop_jax.engine.registry import (
     Constant,
     Row,
-    Structured,
     accesses,
     always,
     detours,
@@ -32,6 +31,7 @@ from backprop_jax.engine.registry import (
     touching,
 )
 from backprop_jax.engine.reverse import read_by
+from backprop_jax.engine.units import Structured
 from backprop_jax.errors import MissingRule, NotLinear, lost, message, written_at
 from backprop_jax.programs import run_on
 

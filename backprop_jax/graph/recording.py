@@ -20,10 +20,11 @@ from jax.extend.core import Primitive, set_current_trace
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.reading import Reading
-from backprop_jax.engine.registry import Structured, Unit, lookup
+from backprop_jax.engine.registry import lookup
 from backprop_jax.engine.reverse import Pullback, pull
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.engine.tape import Node, Tape
+from backprop_jax.engine.units import Structured, Unit
 from backprop_jax.errors import message
 from backprop_jax.graph.following import Scope, step_by_step
 from backprop_jax.graph.frames import Calls, Frame, named, within

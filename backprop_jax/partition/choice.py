@@ -10,14 +10,8 @@ import jax
 import jax.ref as refs
 from jax.experimental import io_callback
 
-from backprop_jax.engine.jaxprs import (
-    depending_on,
-    has_effects,
-    held,
-    needed_for,
-    size_in_bytes,
-    variables,
-)
+from backprop_jax.dtypes import size_in_bytes
+from backprop_jax.engine.jaxprs import depending_on, has_effects, held, needed_for, variables
 from backprop_jax.engine.registry import dear
 from backprop_jax.errors import lost
 from backprop_jax.partition.cut import INFINITE, minimum_cut

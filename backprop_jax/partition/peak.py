@@ -9,7 +9,8 @@ from typing import Any
 
 import jax
 
-from backprop_jax.engine.jaxprs import held, size_in_bytes, variables
+from backprop_jax.dtypes import size_in_bytes
+from backprop_jax.engine.jaxprs import held, variables
 from backprop_jax.engine.logs import collecting
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.partition.whole import Whole

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 from jax import lax
 
-from backprop_jax.dtypes import is_number
+from backprop_jax.dtypes import is_number, size_in_bytes
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import (
     among,
@@ -25,13 +25,13 @@ from backprop_jax.engine.jaxprs import (
     has_effects,
     is_changing,
     needed_for,
-    size_in_bytes,
     variables,
 )
 from backprop_jax.engine.logs import collecting, log
-from backprop_jax.engine.registry import Unit, reruns
+from backprop_jax.engine.registry import reruns
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.engine.tape import Tape
+from backprop_jax.engine.units import Unit
 from backprop_jax.errors import lost
 from backprop_jax.meshes import of_cotangents
 from backprop_jax.partition.choice import (

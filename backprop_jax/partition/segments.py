@@ -18,15 +18,10 @@ import jax
 import numpy as np
 from jax.extend import source_info_util
 
-from backprop_jax.engine.jaxprs import (
-    bound,
-    evaluate,
-    held,
-    runs_in_place,
-    size_in_bytes,
-    variables,
-)
-from backprop_jax.engine.registry import Structured, lookup
+from backprop_jax.dtypes import size_in_bytes
+from backprop_jax.engine.jaxprs import bound, evaluate, held, runs_in_place, variables
+from backprop_jax.engine.registry import lookup
+from backprop_jax.engine.units import Structured
 from backprop_jax.partition.choice import is_dear
 from backprop_jax.partition.keeping import Keeping, Partition
 

@@ -12,8 +12,9 @@ import jax
 from jax import lax
 from jax.extend.core import Literal, primitives
 
+from backprop_jax.dtypes import size_in_bytes
 from backprop_jax.engine import cotangents as ct
-from backprop_jax.engine.jaxprs import bound, evaluate, size_in_bytes
+from backprop_jax.engine.jaxprs import bound, evaluate
 from backprop_jax.meshes import full
 
 #: No sum of more bytes is put off: the places are carried from trip to trip.

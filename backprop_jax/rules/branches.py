@@ -11,7 +11,8 @@ from jax.extend.core import Literal
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import bound, evaluate, needed_for
 from backprop_jax.engine.logs import collecting, log
-from backprop_jax.engine.registry import Unit, rerun, structured
+from backprop_jax.engine.registry import rerun, structured
+from backprop_jax.engine.units import Unit
 from backprop_jax.meshes import full
 from backprop_jax.partition.residuals import Split, split
 

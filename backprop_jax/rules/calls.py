@@ -20,7 +20,6 @@ from backprop_jax.engine.logs import log, paired
 from backprop_jax.engine.registry import (
     Missing,
     Rule,
-    Unit,
     book,
     doors,
     linear,
@@ -30,6 +29,7 @@ from backprop_jax.engine.registry import (
     structured,
 )
 from backprop_jax.engine.tape import written_at
+from backprop_jax.engine.units import Unit
 from backprop_jax.errors import MissingReverse, here, message
 from backprop_jax.partition.fence import cutting
 from backprop_jax.partition.keeping import choices, within

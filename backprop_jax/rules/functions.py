@@ -22,7 +22,7 @@ from jax.extend.core import set_current_trace
 from backprop_jax.engine.cotangents import convert, fit, instantiate, is_differentiable
 from backprop_jax.engine.custom import functions
 from backprop_jax.engine.jaxprs import held
-from backprop_jax.engine.registry import Unit
+from backprop_jax.engine.units import Unit
 from backprop_jax.errors import MissingRule, message
 from backprop_jax.rules.alignment import Along, alignment, gathered, spread
 

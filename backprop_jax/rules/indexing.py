@@ -10,7 +10,6 @@ from jax.extend.core import ClosedJaxpr
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import (
     Row,
-    Unit,
     dear_to_recompute,
     linear,
     pullback,
@@ -18,6 +17,7 @@ from backprop_jax.engine.registry import (
     register,
     structured,
 )
+from backprop_jax.engine.units import Unit
 from backprop_jax.rules import parts
 from backprop_jax.rules.models import reverse_of
 from backprop_jax.rules.parts import zeros_of

@@ -8,7 +8,6 @@ from jax import lax
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.registry import (
     Row,
-    Unit,
     dear_to_recompute,
     piecewise_constant,
     pullback,
@@ -16,6 +15,7 @@ from backprop_jax.engine.registry import (
     register,
     structured,
 )
+from backprop_jax.engine.units import Unit
 from backprop_jax.errors import MissingTranspose, message
 from backprop_jax.partition.residuals import split
 from backprop_jax.rules import matrices as m

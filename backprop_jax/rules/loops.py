@@ -19,8 +19,9 @@ from backprop_jax.engine.jaxprs import (
     needed_for,
 )
 from backprop_jax.engine.logs import collecting, log
-from backprop_jax.engine.registry import Unit, dear_to_recompute, rerun, structured
+from backprop_jax.engine.registry import dear_to_recompute, rerun, structured
 from backprop_jax.engine.sweep import sweep
+from backprop_jax.engine.units import Unit
 from backprop_jax.meshes import full
 from backprop_jax.partition.keeping import in_force, within
 from backprop_jax.partition.residuals import Split, split

@@ -16,7 +16,7 @@ from jax import lax
 from backprop_jax.engine.cotangents import convert
 from backprop_jax.engine.custom import functions
 from backprop_jax.engine.jaxprs import as_function, held, variables
-from backprop_jax.engine.registry import Unit
+from backprop_jax.engine.units import Unit
 from backprop_jax.errors import MissingRule, message
 from backprop_jax.rules import matrices as m
 from backprop_jax.rules.elementary import is_complex

@@ -7,7 +7,8 @@ import jax
 from jax import lax
 from jax.extend.core import Primitive
 
-from backprop_jax.engine.registry import Unit, structured
+from backprop_jax.engine.registry import structured
+from backprop_jax.engine.units import Unit
 from backprop_jax.partition.residuals import split
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from jax import lax
 
 from backprop_jax.engine.cotangents import zeros
-from backprop_jax.engine.registry import Unit, dear_to_recompute, pullback, structured
+from backprop_jax.engine.registry import dear_to_recompute, pullback, structured
+from backprop_jax.engine.units import Unit
 
 
 def put_back(g: Any, places: Any, aval: Any, axis: int) -> Any:

@@ -23,9 +23,10 @@ from jax.extend.core import primitives, set_current_trace
 from backprop_jax.dependence import arities
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function
-from backprop_jax.engine.registry import Unit, with_references
+from backprop_jax.engine.registry import with_references
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.engine.tape import Cell, Tape, written_at
+from backprop_jax.engine.units import Unit
 from backprop_jax.errors import EscapedReference, message
 
 

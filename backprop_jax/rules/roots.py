@@ -14,8 +14,8 @@ import jax
 from jax.custom_derivatives import SymbolicZero
 
 from backprop_jax.engine import cotangents as ct
-from backprop_jax.engine.registry import Unit
 from backprop_jax.engine.sweep import sweep, transposed
+from backprop_jax.engine.units import Unit
 
 
 def pushed(fun: Callable[..., list], operands: Sequence, tangents: Sequence) -> list:

@@ -23,8 +23,9 @@ from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.logs import collecting
-from backprop_jax.engine.registry import Unit, dear_to_recompute, linear, structured
+from backprop_jax.engine.registry import dear_to_recompute, linear, structured
 from backprop_jax.engine.sweep import sweep
+from backprop_jax.engine.units import Unit
 from backprop_jax.meshes import opposite, put
 
 

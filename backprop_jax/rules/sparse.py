@@ -12,7 +12,8 @@ from typing import Any
 from jax import lax
 from jax.extend.core import Primitive
 
-from backprop_jax.engine.registry import Unit, pullback, structured
+from backprop_jax.engine.registry import pullback, structured
+from backprop_jax.engine.units import Unit
 from backprop_jax.rules.libraries import of_library
 from backprop_jax.rules.models import reverse_of
 

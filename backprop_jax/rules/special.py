@@ -14,7 +14,8 @@ from jax import lax
 from jax.extend.core import primitives
 
 from backprop_jax.engine.cotangents import fit
-from backprop_jax.engine.registry import Unit, elementwise, missing, structured
+from backprop_jax.engine.registry import elementwise, missing, structured
+from backprop_jax.engine.units import Unit
 from backprop_jax.rules.accurate import (
     beta_density,
     digamma_difference,

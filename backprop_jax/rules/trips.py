@@ -18,12 +18,13 @@ import numpy as np
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from backprop_jax.dtypes import enabling_for
+from backprop_jax.dtypes import enabling_for, size_in_bytes
 from backprop_jax.engine import cotangents as ct
-from backprop_jax.engine.jaxprs import as_function, size_in_bytes
+from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.logs import collecting
-from backprop_jax.engine.registry import Unit, dear_to_recompute, structured
+from backprop_jax.engine.registry import dear_to_recompute, structured
 from backprop_jax.engine.tape import Recorded
+from backprop_jax.engine.units import Unit
 from backprop_jax.partition.choice import refuse_references
 from backprop_jax.partition.keeping import in_force
 from backprop_jax.partition.residuals import Split, split

@@ -18,13 +18,13 @@ from jax.extend.core import ClosedJaxpr
 
 from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.registry import (
-    Unit,
     dear_to_recompute,
     linear,
     missing,
     pullback,
     structured,
 )
+from backprop_jax.engine.units import Unit
 from backprop_jax.rules.contractions import dilated
 from backprop_jax.rules.models import reverse_of
 from backprop_jax.rules.shapes import of_padded, undo_slice

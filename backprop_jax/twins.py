@@ -1,0 +1,122 @@
+"""Programs that are staged anew and were staged before: a loop's body is a new function each time.
+
+What becomes of a program is remembered for as long as the program is the same object. One that is
+written the same, line by line, is the same; so the first of them stands for all that come later.
+"""
+
+import functools
+import weakref
+from typing import Any
+
+import numpy as np
+from jax.extend.core import Literal
+
+#: For a program the first that is written as it is. That it is itself nobody may hold here, or it
+#: would never be let go.
+firsts: weakref.WeakKeyDictionary[Any, weakref.ref] = weakref.WeakKeyDictionary()
+
+
+class Written:
+    """A program as it is written: equal to another that does the same at the same lines.
+
+    Args:
+      program: a jaxpr, closed or not.
+
+    Raises:
+      TypeError: it holds something that cannot be compared.
+    """
+
+    __slots__ = ("hash", "program", "text")
+
+    def __init__(self, program: Any) -> None:
+        self.program, self.text = program, text_of(program)
+        self.hash = hash(self.text)
+
+    def __hash__(self) -> int:
+        return self.hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Written) and self.text == other.text
+
+
+def first_of(program: Any) -> Any:
+    """Returns the first program that was written as this one is, or the program itself.
+
+    One that is seen from outside, holds arrays of its own, or what cannot be compared, has no twin.
+    """
+    found = firsts.get(program, missing)()
+    if found is None:
+        try:
+            found = remembered(Written(program)).program if may_have_twin(program) else program
+        except TypeError:  # a parameter that has no hash: nothing can be said of it
+            found = program
+        firsts[program] = weakref.ref(found)
+    return found
+
+
+def missing() -> None:
+    """Stands for the reference to what is not there."""
+
+
+@functools.lru_cache(maxsize=2048)
+def remembered(written: Written) -> Written:
+    """Returns the first that was equal to this."""
+    return written
+
+
+def may_have_twin(program: Any) -> bool:
+    """Returns whether all there is to a program is written in its equations."""
+    jaxpr = getattr(program, "jaxpr", program)
+    seen = program.effects or getattr(program, "consts", ()) or getattr(jaxpr, "is_high", False)
+    return not seen
+
+
+def text_of(program: Any) -> tuple:
+    """Returns all that is written in a program, its variables by numbers."""
+    jaxpr = getattr(program, "jaxpr", program)
+    start = [*jaxpr.constvars, *jaxpr.invars]
+    numbers = {v: i for i, v in enumerate(start)}
+
+    def atom(x: Any) -> Any:
+        return (bits(x.val), x.aval) if isinstance(x, Literal) else numbers[x]
+
+    lines = []
+    for e in jaxpr.eqns:
+        read = tuple(map(atom, e.invars))
+        for v in e.outvars:
+            numbers[v] = len(numbers)
+        place = e.source_info.traceback, e.source_info.name_stack, e.ctx
+        made = tuple([v.aval for v in e.outvars])
+        lines.append((e.primitive, exact(e.params), read, made, place))
+    types = tuple([v.aval for v in start])
+    return type(program), types, tuple(lines), tuple(map(atom, jaxpr.outvars))
+
+
+def exact(x: Any) -> Any:
+    """Returns what is equal for two values only if nothing tells one from the other.
+
+    1 and 1.0 and True are equal, 0.0 and -0.0 are, and NaN is not equal to itself.
+    """
+    if isinstance(x, (float, complex, np.generic)):
+        return bits(x)
+    if isinstance(x, dict):
+        return tuple([(name, exact(value)) for name, value in x.items()])
+    if isinstance(x, (tuple, list)):
+        return type(x), tuple(map(exact, x))
+    return first_of(x) if hasattr(x, "eqns") else (type(x), x)
+
+
+def bits(x: Any) -> tuple:
+    """Returns a number as its bits, and what it is a number of."""
+    return type(x), np.asarray(x).tobytes()
+
+
+def first_of_all(params: dict) -> dict:
+    """Returns parameters with the first of its kind in the place of every program in them."""
+
+    def first(x: Any) -> Any:
+        if isinstance(x, tuple) and x and hasattr(x[0], "eqns"):
+            return tuple(map(first_of, x))
+        return first_of(x) if hasattr(x, "eqns") else x
+
+    return {name: first(x) for name, x in params.items()}
