@@ -99,11 +99,13 @@ class Program:
       call: the parameters of a `jit` that is bound where the equations cannot be copied. Then they
         keep what they were staged with: the names of scopes, and what is said of how to compile
         them. Default: each is run, and they take what there is where they are put.
+      around: what was said of how to compile what is staged, where this was. Then they keep the
+        lines they were written at, too, and what is said within.
     """
 
     __slots__ = ("call", "consts", "equations", "plain", "results")
 
-    def __init__(self, closed: Any, call: dict | None = None) -> None:
+    def __init__(self, closed: Any, call: dict | None = None, around: Any = None) -> None:
         jaxpr = closed.jaxpr
         place = {v: i for i, v in enumerate([*jaxpr.constvars, *jaxpr.invars])}
 
@@ -118,8 +120,13 @@ class Program:
             operands = list(map(at, e.invars))
             place.update(zip(e.outvars, itertools.count(len(place)), strict=False))
             types = [v.aval for v in e.outvars]
-            names, context = (e.source_info.name_stack or None, e.ctx) if call else (None, None)
-            self.equations.append((e.primitive, e.params, operands, types, names, context))
+            own, context = None, None
+            if around is not None:
+                own, context = e.source_info, None if e.ctx == around else e.ctx
+            elif call:
+                names = e.source_info.name_stack
+                own, context = e.source_info.replace(traceback=None) if names else None, e.ctx
+            self.equations.append((e.primitive, e.params, operands, types, own, context))
         self.results = list(map(at, jaxpr.outvars))
 
     def __call__(self, *operands: Any) -> list:
@@ -138,8 +145,8 @@ class Program:
         """Adds the equations to what a trace stages, and the results of each to the values."""
         source = source_info_util.current()
         values[:] = [trace.to_jaxpr_tracer(x, source) for x in values]
-        for primitive, params, operands, types, names, context in self.equations:
-            here = source.replace(name_stack=source.name_stack + names) if names else source
+        for primitive, params, operands, types, own, context in self.equations:
+            here = within(source, own) if own else source
             read = [
                 values[i] if type(i) is int else trace.new_const(i.val, here, i.aval)
                 for i in operands
@@ -152,6 +159,12 @@ class Program:
             read = [values[i] if type(i) is int else i.val for i in operands]
             results = run_on(trace, primitive, read, primitive.get_bind_params(params))
             values.extend(results if primitive.multiple_results else [results])
+
+
+def within(source: Any, own: Any) -> Any:
+    """Returns where a step was written that is put into a program that was written at a source."""
+    names = source.name_stack + own.name_stack
+    return own.replace(traceback=own.traceback or source.traceback, name_stack=names)
 
 
 NOTHING: frozenset = frozenset()

@@ -2,14 +2,22 @@
 
 What becomes of a program is remembered for as long as the program is the same object. One that is
 written the same, line by line, is the same; so the first of them stands for all that come later.
+And what is staged of it, at the same line for operands of the same types, is copied.
 """
 
 import functools
 import weakref
+from collections.abc import Callable, Hashable
 from typing import Any
 
+import jax
 import numpy as np
-from jax.extend.core import Literal
+from jax import lax
+from jax.core import Tracer
+from jax.extend import source_info_util
+from jax.extend.core import Literal, take_current_trace
+
+from backprop_jax.programs import FOREIGN, Program, can_copy
 
 #: For a program the first that is written as it is. That it is itself nobody may hold here, or it
 #: would never be let go.
@@ -103,7 +111,7 @@ def exact(x: Any) -> Any:
         return tuple([(name, exact(value)) for name, value in x.items()])
     if isinstance(x, (tuple, list)):
         return type(x), tuple(map(exact, x))
-    return first_of(x) if hasattr(x, "eqns") else (type(x), x)
+    return first_of(x) if is_program(x) else (type(x), x)
 
 
 def bits(x: Any) -> tuple:
@@ -115,8 +123,74 @@ def first_of_all(params: dict) -> dict:
     """Returns parameters with the first of its kind in the place of every program in them."""
 
     def first(x: Any) -> Any:
-        if isinstance(x, tuple) and x and hasattr(x[0], "eqns"):
-            return tuple(map(first_of, x))
-        return first_of(x) if hasattr(x, "eqns") else x
+        return first_of(x) if is_program(x) else x
 
-    return {name: first(x) for name, x in params.items()}
+    def firsts(x: Any) -> Any:
+        several = isinstance(x, tuple) and any(map(is_program, x))
+        return jax.tree.map(first, x, is_leaf=is_program) if several else first(x)
+
+    return {name: firsts(x) for name, x in params.items()}
+
+
+def is_program(x: Any) -> bool:
+    """Returns whether something is a jaxpr, closed or not."""
+    return hasattr(x, "eqns")
+
+
+class Replayed:
+    """A function that is staged once for operands of the same types, and copied from then on.
+
+    To stage one takes as long as to copy it ten times; so it is run the first time, and staged only
+    if it is met again. It is run, too, where there is no program to copy it to.
+
+    Args:
+      function: of pytrees of arrays, and of nothing else but its surroundings.
+      surroundings: () → what it depends on besides.
+    """
+
+    __slots__ = ("function", "known", "surroundings")
+
+    def __init__(self, function: Callable, surroundings: Callable[[], Hashable]) -> None:
+        self.function, self.surroundings = function, surroundings
+        self.known: dict[Hashable, tuple[Program, Any] | None] = {}
+
+    def __call__(self, *operands: Any) -> Any:
+        """Returns what the function does."""
+        found = self.staged(operands)
+        if found is None:
+            return self.function(*operands)
+        program, tree = found
+        return jax.tree.unflatten(tree, program(*jax.tree.leaves(operands)))
+
+    def staged(self, operands: tuple) -> tuple[Program, Any] | None:
+        """Returns the program for such operands, and the structure of its results, if it is met."""
+        leaves, tree = jax.tree.flatten(operands)
+        with take_current_trace() as trace:
+            if not (can_copy(type(trace)) and FOREIGN.isdisjoint(map(type, leaves))):
+                return None
+        source = source_info_util.current().traceback
+        key = tree, tuple(map(jax.typeof, leaves)), source, self.surroundings()
+        if key not in self.known:
+            if len(self.known) == PLACES:
+                self.known.clear()
+            self.known[key] = None
+            return None
+        if self.known[key] is None:
+            self.known[key] = program_of(self.function, operands)
+        return self.known[key]
+
+
+PLACES = 64
+
+
+def program_of(function: Callable, operands: tuple) -> tuple[Program, Any] | None:
+    """Returns a function's program and the structure of its results; None if there is more to it.
+
+    There is, where it is seen from outside, or holds what belongs to somebody else's program.
+    """
+    (mark,) = jax.make_jaxpr(lax.create_token)().eqns
+    closed, results = jax.make_jaxpr(function, return_shape=True)(*operands)
+    lent = any(isinstance(x, Tracer) for x in closed.consts)
+    if lent or closed.effects or getattr(closed.jaxpr, "is_high", False):
+        return None
+    return Program(closed, around=mark.ctx), jax.tree.structure(results)

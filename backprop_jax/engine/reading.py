@@ -10,6 +10,8 @@ from typing import Any
 from jax.extend.core import Primitive
 
 from backprop_jax.engine.registry import lookup, on_trial
+from backprop_jax.engine.units import default_float
+from backprop_jax.twins import Replayed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +69,12 @@ class Reading:
 
         return reading
 
+    def staged(self, function: Callable) -> Callable:
+        """Returns a function that reads this way, as it is to be staged: see `Replayed`."""
+        return Replayed(function, lambda: (default_float(), cutting.get(), readings.get()))
+
 
 AS_IT_STANDS = Reading()
 readings: contextvars.ContextVar[Reading] = contextvars.ContextVar("reading", default=AS_IT_STANDS)
+#: Whether what is being run will be cut in two.
+cutting: contextvars.ContextVar[bool] = contextvars.ContextVar("cutting", default=False)

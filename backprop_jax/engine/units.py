@@ -74,9 +74,6 @@ def build_unit(
     del default
     with reading.in_force():
         unit = build(active, **dict(params))
-    unit = unit._replace(
-        forward=reading.within(unit.forward), backward=reading.within(paired(unit.backward))
-    )
-    return unit, unit._replace(
-        forward=jax.jit(unit.forward), backward=jax.jit(unit.backward, inline=IN_PLACE)
-    )
+    halves = reading.within(unit.forward), reading.within(paired(unit.backward))
+    compiled = jax.jit(halves[0]), jax.jit(halves[1], inline=IN_PLACE)
+    return Unit(*map(reading.staged, halves), *unit[2:]), Unit(*compiled, *unit[2:])

@@ -5,7 +5,6 @@ the way forward, the two are equal, and it keeps the first one: the memory is lo
 """
 
 import contextlib
-import contextvars
 import functools
 import operator
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from jax.interpreters import batching, mlir
 
 from backprop_jax.dtypes import is_extended, is_number
 from backprop_jax.engine.jaxprs import variables
+from backprop_jax.engine.reading import cutting
 from backprop_jax.engine.registry import dear_to_recompute, doors
 
 fence_p = Primitive("fence")
@@ -200,8 +200,6 @@ doors[fence_p] = functools.partial(write_down, fence_p)
 # -- values that are to be kept --------------------------------------------------------------------
 
 keep_p = Primitive("keep")
-#: Whether what is being run will be cut in two.
-cutting: contextvars.ContextVar[bool] = contextvars.ContextVar("cutting", default=False)
 
 
 @contextlib.contextmanager

@@ -15,10 +15,10 @@ import jax
 from jax.core import Tracer
 from jax.extend.core import primitives
 
+from backprop_jax.engine.reading import cutting
 from backprop_jax.engine.reverse import missing_p
 from backprop_jax.engine.units import Unit, default_float
 from backprop_jax.meshes import explicit, of_cotangents
-from backprop_jax.partition.fence import cutting
 from backprop_jax.partition.keeping import AS_MADE
 from backprop_jax.partition.residuals import Split, split
 from backprop_jax.programs import Program

@@ -17,6 +17,7 @@ from jax.extend.source_info_util import current
 from backprop_jax.engine.cotangents import instantiate
 from backprop_jax.engine.jaxprs import as_function, runs_in_place
 from backprop_jax.engine.logs import log, paired
+from backprop_jax.engine.reading import cutting
 from backprop_jax.engine.registry import (
     Missing,
     Rule,
@@ -31,7 +32,6 @@ from backprop_jax.engine.registry import (
 from backprop_jax.engine.tape import written_at
 from backprop_jax.engine.units import Unit
 from backprop_jax.errors import MissingReverse, here, message
-from backprop_jax.partition.fence import cutting
 from backprop_jax.partition.keeping import choices, within
 from backprop_jax.partition.remembered import remembered
 from backprop_jax.partition.residuals import Split, split

@@ -13,9 +13,9 @@ from jax.extend.core import Primitive, primitives, set_current_trace, valid_jaxt
 
 from backprop_jax.engine.custom import UserRule, with_zeros
 from backprop_jax.engine.logs import log
+from backprop_jax.engine.reading import cutting
 from backprop_jax.engine.registry import always, doors
 from backprop_jax.engine.units import Unit
-from backprop_jax.partition.fence import cutting
 from backprop_jax.partition.keeping import synonyms
 from backprop_jax.rules import roots
 

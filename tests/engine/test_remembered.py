@@ -15,6 +15,7 @@ from backprop_jax.partition.remembered import units
 from backprop_jax.programs import Program, can_copy
 from backprop_jax.rules.calls import is_written_nowhere
 from backprop_jax.rules.functions import is_spence, known
+from backprop_jax.twins import remembered
 from tests.rules.jaxprs import primitives
 
 X = jnp.linspace(0.1, 0.7, 4)
@@ -74,7 +75,12 @@ def test_what_is_remembered_goes_with_the_function():
     assert len(units) >= count + 3
     del fun, funs
     jax.clear_caches()
-    for latest in (is_written_nowhere, known, is_spence):  # which hold some of the latest
+    for latest in (
+        is_written_nowhere,
+        known,
+        is_spence,
+        remembered,
+    ):  # which hold some of the latest
         latest.cache_clear()
     gc.collect()
     assert len(units) <= count
