@@ -55,7 +55,7 @@ def first_of(program: Any) -> Any:
     found = firsts.get(program, missing)()
     if found is None:
         try:
-            found = remembered(Written(program)).program if may_have_twin(program) else program
+            found = known(Written(program)).program if may_have_twin(program) else program
         except TypeError:  # a parameter that has no hash: nothing can be said of it
             found = program
         firsts[program] = weakref.ref(found)
@@ -67,7 +67,7 @@ def missing() -> None:
 
 
 @functools.lru_cache(maxsize=2048)
-def remembered(written: Written) -> Written:
+def known(written: Written) -> Written:
     """Returns the first that was equal to this."""
     return written
 
@@ -137,6 +137,9 @@ def is_program(x: Any) -> bool:
     return hasattr(x, "eqns")
 
 
+PLACES = 256  # of how many lines and types what is staged is remembered
+
+
 class Replayed:
     """A function that is staged once for operands of the same types, and copied from then on.
 
@@ -148,16 +151,16 @@ class Replayed:
       surroundings: () → what it depends on besides.
     """
 
-    __slots__ = ("function", "known", "surroundings")
+    __slots__ = ("function", "known", "met", "surroundings")
 
     def __init__(self, function: Callable, surroundings: Callable[[], Hashable]) -> None:
         self.function, self.surroundings = function, surroundings
+        self.met: set[Hashable] = set()
         self.known: dict[Hashable, tuple[Program, Any] | None] = {}
 
     def __call__(self, *operands: Any) -> Any:
         """Returns what the function does."""
-        found = self.staged(operands)
-        if found is None:
+        if (found := self.staged(operands)) is None:
             return self.function(*operands)
         program, tree = found
         return jax.tree.unflatten(tree, program(*jax.tree.leaves(operands)))
@@ -171,16 +174,15 @@ class Replayed:
         source = source_info_util.current().traceback
         key = tree, tuple(map(jax.typeof, leaves)), source, self.surroundings()
         if key not in self.known:
-            if len(self.known) == PLACES:
-                self.known.clear()
-            self.known[key] = None
-            return None
-        if self.known[key] is None:
-            self.known[key] = program_of(self.function, operands)
+            if key not in self.met:
+                if len(self.met) == PLACES:  # who makes a new line for each call, as `exec` does
+                    self.met.clear()
+                    self.known.clear()
+                self.met.add(key)
+                return None
+            with source_info_util.user_context(source):
+                self.known[key] = program_of(self.function, operands)
         return self.known[key]
-
-
-PLACES = 64
 
 
 def program_of(function: Callable, operands: tuple) -> tuple[Program, Any] | None:
@@ -188,8 +190,12 @@ def program_of(function: Callable, operands: tuple) -> tuple[Program, Any] | Non
 
     There is, where it is seen from outside, or holds what belongs to somebody else's program.
     """
-    (mark,) = jax.make_jaxpr(lax.create_token)().eqns
-    closed, results = jax.make_jaxpr(function, return_shape=True)(*operands)
+    (mark,) = jax.make_jaxpr(lambda: lax.create_token())().eqns  # new, for what is said here
+
+    def new(*operands: Any) -> Any:  # or JAX would hand out what it was at another line
+        return function(*operands)
+
+    closed, results = jax.make_jaxpr(new, return_shape=True)(*operands)
     lent = any(isinstance(x, Tracer) for x in closed.consts)
     if lent or closed.effects or getattr(closed.jaxpr, "is_high", False):
         return None

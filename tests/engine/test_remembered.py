@@ -9,13 +9,13 @@ import pytest
 from jax.extend.core import take_current_trace
 
 import backprop_jax as bp
+from backprop_jax import twins
 from backprop_jax.engine.jaxprs import as_function as run
 from backprop_jax.engine.tape import Tape
 from backprop_jax.partition.remembered import units
 from backprop_jax.programs import Program, can_copy
 from backprop_jax.rules.calls import is_written_nowhere
 from backprop_jax.rules.functions import is_spence, known
-from backprop_jax.twins import remembered
 from tests.rules.jaxprs import primitives
 
 X = jnp.linspace(0.1, 0.7, 4)
@@ -75,12 +75,7 @@ def test_what_is_remembered_goes_with_the_function():
     assert len(units) >= count + 3
     del fun, funs
     jax.clear_caches()
-    for latest in (
-        is_written_nowhere,
-        known,
-        is_spence,
-        remembered,
-    ):  # which hold some of the latest
+    for latest in (is_written_nowhere, known, is_spence, twins.known):  # which hold the latest
         latest.cache_clear()
     gc.collect()
     assert len(units) <= count

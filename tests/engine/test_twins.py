@@ -2,6 +2,7 @@
 
 import gc
 import math
+from contextlib import nullcontext
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.experimental import io_callback
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
 import backprop_jax as bp
+from backprop_jax.engine.jaxprs import held
 from backprop_jax.engine.units import build_unit
-from backprop_jax.errors import MissingRule
+from backprop_jax.errors import MissingRule, written_at
 from backprop_jax.twins import exact, first_of, firsts
 
 X = jnp.linspace(0.1, 0.7, 4)
@@ -167,3 +170,105 @@ def test_a_rule_that_comes_later_is_found():
         bp.grad(loss)(X)
     bp.extend.linear(twice_p, lambda g: 2 * g)
     np.testing.assert_allclose(bp.grad(loss)(X), 8 * np.ones(4))
+
+
+# -- what is staged again --------------------------------------------------------------------------
+
+
+def counted(x):
+    def body(c, y):
+        with jax.named_scope("trip"):
+            return jnp.sin(c) * 0.9 + y, c
+
+    with jax.named_scope("loop"):
+        c, _ = lax.scan(body, x, jnp.ones((3, 4)))
+    return jnp.sum(c)
+
+
+def chosen(x):
+    return jnp.sum(lax.cond(x[0] > 0, lambda x: jnp.sin(x) * x, jnp.cos, x))
+
+
+def counted_to_the_end(x):
+    return jnp.sum(
+        lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, jnp.sin(c[1])), (0, x))[1]
+    )
+
+
+def checkpointed(x):
+    return jnp.sum(jax.checkpoint(lambda x: jnp.sin(jnp.sin(x) * 2))(x))
+
+
+def solved(x):
+    return jnp.sum(jnp.linalg.solve(jnp.eye(4) * 2 + x[:, None], x))
+
+
+def within_one_another(x):
+    return lax.fori_loop(
+        0, 2, lambda _, x: lax.cond(x[0] > 0, jnp.sin, jnp.cos, x) + counted(x), x
+    )[0]
+
+
+STAGED = [counted, chosen, counted_to_the_end, checkpointed, solved, within_one_another]
+
+
+def written(jaxpr, caller=None):
+    """Returns a program's equations as text, with where each was written, those within too."""
+    lines = []
+    for e in jaxpr.eqns:
+        caller = e.source_info if caller is None else caller
+        place = written_at(e.source_info) or written_at(caller)
+        lines.append((str(e), place, str(e.source_info.name_stack), e.ctx))
+        for inner in held(e.params):
+            lines += written(inner, e.source_info if written_at(e.source_info) else caller)
+    return lines
+
+
+@pytest.mark.parametrize("loss", STAGED, ids=lambda loss: loss.__name__)
+def test_what_is_copied_is_what_would_be_staged(loss):
+    found = [written(jax.make_jaxpr(lambda x: bp.grad(loss)(x))(X).jaxpr) for _ in range(4)]
+    for other in found[1:]:
+        assert other == found[0]
+
+
+def test_it_is_compiled_as_is_said_where_it_is_put():
+    marked, plain = [], []
+    for mark in (None, None, None, "it", None):
+
+        def back(x, g, mark=mark):
+            _, pull = bp.vjp(counted, x)
+            with set_xla_metadata(mark=mark) if mark else nullcontext():
+                return pull(g)
+
+        jaxpr = jax.make_jaxpr(back)(X, 1.0).jaxpr
+        (loop,) = [e for e in jaxpr.eqns if e.primitive is lax.scan_p and e.params["reverse"]]
+        (marked if mark else plain).append(loop.ctx)
+    assert plain == [plain[0]] * 4
+    assert marked[0] != plain[0]
+
+
+def test_two_loops_with_one_body_keep_their_own_lines():
+    def body(c, y):
+        return jnp.sin(c) + y, None
+
+    def loss(x):
+        c, _ = lax.scan(body, x, jnp.ones((3, 4)))
+        c, _ = lax.scan(body, c, jnp.ones((3, 4)))
+        return jnp.sum(c)
+
+    for _ in range(3):
+        jaxpr = jax.make_jaxpr(lambda x: bp.grad(loss)(x))(X).jaxpr
+        lines = [written_at(e.source_info) for e in jaxpr.eqns if e.primitive is lax.scan_p]
+        assert len(set(lines)) == 2
+        assert lines == lines[::-1]
+
+
+def test_what_is_seen_from_outside_is_seen_each_time(capsys):
+    def body(c, y):
+        jax.debug.print("seen")
+        return jnp.sin(c) + y, None
+
+    for _ in range(4):
+        jax.jit(lambda x: bp.grad(lambda x: lax.scan(body, x, jnp.ones((1, 4)))[0].sum())(x))(X)
+    jax.effects_barrier()
+    assert capsys.readouterr().out == "seen\n" * 4
