@@ -45,6 +45,15 @@ def ruled(scale):
     return lambda x: f(x) * 2
 
 
+def pushed(scale):
+    @jax.custom_jvp
+    def f(x):
+        return x
+
+    f.defjvps(lambda t, z, x: scale * t)
+    return lambda x: f(x) * 2
+
+
 def by_cases(body):
     return lambda x: lax.cond(x[0] > 0, body, jnp.cos, x)
 
@@ -75,6 +84,7 @@ OTHER = {
     "callbacks": (noted(lambda x: x), noted(lambda x: 2 * x)),
     "callbacks that are one": (noted(np.sin), noted(np.sin)),
     "rules of a user's": (ruled(1.0), ruled(2.0)),
+    "forward rules of a user's": (pushed(1.0), pushed(2.0)),
 }
 
 
