@@ -58,7 +58,7 @@ def remembered(
 def unit_of(closed: Any, active: tuple[bool, ...], params: dict) -> Unit | None:
     """Returns the unit of a function, None where more than its values matters."""
     avals = [*closed.in_avals, *closed.out_avals]
-    if closed.effects or getattr(closed.jaxpr, "is_high", False) or any(map(explicit, avals)):
+    if closed.effects or any(aval.is_high or explicit(aval) for aval in avals):
         return None
     if any(isinstance(x, Tracer) for x in closed.consts):
         return None

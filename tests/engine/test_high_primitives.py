@@ -53,6 +53,23 @@ def test_the_rule_of_a_high_primitive_is_called(where, compiled):
     np.testing.assert_allclose(gradient(X), 300 * X, rtol=1e-6)
 
 
+def test_a_function_with_one_within_is_called_like_any_other():
+    @jax.jit
+    def tripled(x):
+        return jnp.sin(Tripled(x)(x))
+
+    both = jax.make_jaxpr(bp.grad(lambda x: tripled(tripled(x)).sum()))(X)
+    names = [e.params["name"] for e in both.eqns if e.primitive.name == "jit"]
+    assert names == ["tripled"] * 4  # twice forward, twice back
+    by_hand = 300 * X * jnp.cos(3 * X)
+    y = jnp.sin(3 * X)
+    np.testing.assert_allclose(
+        jax.core.eval_jaxpr(both.jaxpr, both.consts, X)[0],
+        by_hand * 300 * y * jnp.cos(3 * y),
+        rtol=1e-5,
+    )
+
+
 @pytest.fixture
 def flag():
     """Sets a flag of JAX's for as long as a test runs."""
