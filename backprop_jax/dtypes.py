@@ -74,6 +74,11 @@ def zero(aval: Any) -> Any:
     return jnp.broadcast_to(aval.dtype._rules.zero(aval.dtype), aval.shape)
 
 
+def default_float() -> Any:
+    """Returns the dtype that a Python float has now: float64 if x64 is enabled, else float32."""
+    return jax.dtypes.canonicalize_dtype(float)
+
+
 WIDE = frozenset(map(np.dtype, ("int64", "uint64", "float64", "complex128")))
 AS_IT_IS = contextlib.nullcontext()
 

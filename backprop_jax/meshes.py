@@ -6,7 +6,10 @@ which is *reduced*: one value that all have, and that each may use by itself. So
 reduced value is unreduced: the sum of what comes of each use.
 """
 
+import contextlib
+import dataclasses
 import functools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -14,8 +17,21 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import AxisType
 
-from backprop_jax.dtypes import can_move, enabling, is_extended, of_tangents, zero
+from backprop_jax.dtypes import (
+    AS_IT_IS,
+    can_move,
+    default_float,
+    enabling,
+    is_extended,
+    of_tangents,
+    zero,
+)
 from backprop_jax.programs import Program
+
+
+def surroundings() -> tuple:
+    """Returns what a program depends on besides what it is given: a float's dtype, the mesh set."""
+    return default_float(), jax.sharding.get_abstract_mesh()
 
 
 def of_cotangents(aval: Any) -> Any:
@@ -39,6 +55,19 @@ def placed(aval: Any) -> Any:
     spec = aval.sharding.spec
     told = spec.unreduced or spec.reduced or any(entry is not None for entry in spec.partitions)
     return aval.sharding if told else None
+
+
+def place_of(operand: Any, order: Iterable[int]) -> Any:
+    """Returns where a cotangent lives whose axis i is the operand's `order[i]`; None: anywhere.
+
+    On a mesh of explicit axes it may have to be said: a sum over an axis may stay a sum of terms.
+    """
+    if not explicit(operand):
+        return None
+    sharding = of_cotangents(operand).sharding
+    entries = [sharding.spec.partitions[i] for i in order]
+    sums = {"unreduced": sharding.spec.unreduced, "reduced": sharding.spec.reduced}
+    return sharding.update(spec=jax.P(*entries, **sums))
 
 
 def full(shape: tuple[int, ...], number: float, dtype: Any) -> jax.Array:
@@ -100,6 +129,91 @@ def varying_as(array: jax.Array, aval: Any) -> jax.Array:
 def explicit(aval: Any) -> bool:
     """Returns whether it is part of the type where values of this type live."""
     return AxisType.Explicit in aval.sharding.mesh.axis_types
+
+
+def on_mesh_of(avals: Iterable) -> contextlib.AbstractContextManager:
+    """Returns a context in which the mesh is set that such values live on, if another one is.
+
+    A function may change the mesh, or which of its axes are explicit, for some of its steps.
+    """
+    here = jax.sharding.get_abstract_mesh()
+    if here.empty:
+        return AS_IT_IS
+    meshes = (aval.sharding.mesh for aval in avals if hasattr(aval, "sharding"))
+    there = next((mesh for mesh in meshes if not mesh.empty), here)
+    return AS_IT_IS if there == here else jax.sharding.use_abstract_mesh(there)
+
+
+def refusal() -> type[Exception]:
+    """Returns the class of JAX's error where types do not tell where a result lives: an example."""
+    mesh = jax.sharding.AbstractMesh((2,), ("i",), axis_types=(AxisType.Explicit,))
+    x = jax.ShapeDtypeStruct((2, 2), "float32", sharding=jax.NamedSharding(mesh, jax.P("i")))
+    try:
+        jax.eval_shape(lambda x: lax.dot(lax.transpose(x, (1, 0)), x), x)
+    except Exception as error:
+        return type(error)
+    return TypeError
+
+
+Unsaid = refusal()
+
+
+def where_types_say(pull: Callable[[Any, Any, list], list]) -> Callable[[Any, Any, list], list]:
+    """Makes `pull` of a rule, a step and cotangents one that runs wherever the values live.
+
+    Where the types of explicit axes do not tell where something in between lives, the compiler
+    puts it where it likes.
+    """
+
+    @functools.wraps(pull)
+    def pulled(rule: Any, step: Any, cotangents: list) -> list:
+        try:
+            return pull(rule, step, cotangents)
+        except Unsaid:
+            avals = [*step.operand_avals, *step.result_avals]
+            mesh = next((aval.sharding.mesh for aval in avals if explicit(aval)), None)
+            if mesh is None:
+                raise
+            return left_to_compiler(functools.partial(pull, rule), step, cotangents, mesh)
+
+    return pulled
+
+
+def left_to_compiler(pull: Callable, step: Any, cotangents: list, mesh: Any) -> list:
+    """Returns what `pull` does, run with all axes of the mesh automatic."""
+    kinds = (AxisType.Auto if t == AxisType.Explicit else t for t in mesh.axis_types)
+    automatic = mesh.update(axis_types=tuple(kinds))
+    auto = jax.NamedSharding(automatic, jax.P())
+
+    def there(x: Any) -> Any:
+        return jax.sharding.reshard(x, auto)
+
+    def types(avals: list) -> list:
+        return [
+            aval.update(sharding=auto.update(spec=jax.P(*[None] * aval.ndim))) for aval in avals
+        ]
+
+    nowhere = jax.NamedSharding(mesh, jax.P())
+    homes = [of_cotangents(a).sharding if explicit(a) else nowhere for a in step.operand_avals]
+    with jax.sharding.use_abstract_mesh(automatic):
+        kept, given = jax.tree.map(there, (step.kept, cotangents))
+        operands, results = types(step.operand_avals), types(step.result_avals)
+        step = dataclasses.replace(step, kept=kept, operand_avals=operands, result_avals=results)
+        gradients = pull(step, given)
+    pairs = zip(gradients, homes, strict=False)
+    return [None if g is None else jax.sharding.reshard(g, home) for g, home in pairs]
+
+
+def one_of(x: Any) -> Any:
+    """Returns the first number of an array, as one that all devices have."""
+
+    def first(x: Any) -> Any:
+        return lax.index_in_dim(lax.reshape(x, (x.size,)), 0, keepdims=False)
+
+    sharding = placed(jax.typeof(x))
+    if sharding is None or not explicit(jax.typeof(x)):
+        return first(x)
+    return jax.sharding.auto_axes(first, out_sharding=sharding.update(spec=jax.P()))(x)
 
 
 def put(g: Any, aval: Any) -> Any:

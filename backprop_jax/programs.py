@@ -168,3 +168,16 @@ def within(source: Any, own: Any) -> Any:
 
 
 NOTHING: frozenset = frozenset()
+
+
+#: What tells `jax.jit` to write a program's steps where it is called; jax 0.12 would do it late.
+IN_PLACE: Any = getattr(getattr(jax, "Inline", None), "JAX_EARLY", True)
+
+
+def runs_in_place(params: dict) -> bool:
+    """Returns whether JAX itself would run a `jit` in the place of its call.
+
+    jax 0.10 says yes or no, jax 0.12 who does it and when, and `AUTO`, which says nothing.
+    """
+    inline = params.get("inline", False)
+    return inline is True or getattr(inline, "name", "") in ("JAX_EARLY", "JAX_LATE")

@@ -9,7 +9,7 @@ from jax.core import Tracer
 from jax.extend.core import valid_jaxtype
 
 from backprop_jax.engine.tape import Recorded
-from backprop_jax.engine.units import default_float
+from backprop_jax.meshes import surroundings
 
 
 class Arguments(NamedTuple):
@@ -70,7 +70,7 @@ def changed(fun: Callable, change: Callable[[Any, tuple[bool, ...]], Callable]) 
         given = Arguments.of(args, kwargs)
         avals = tuple(map(jax.typeof, given.arrays))
         active = tuple(isinstance(x, Recorded) for x in given.arrays)
-        key = (given.tree, given.others, avals, active, default_float())
+        key = (given.tree, given.others, avals, active, surroundings())
         known = is_hashable(key)  # or an argument is of a kind that nothing can be remembered for
         plan = plans.get(key) if known else None
         if plan is None:

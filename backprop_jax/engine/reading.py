@@ -10,7 +10,7 @@ from typing import Any
 from jax.extend.core import Primitive
 
 from backprop_jax.engine.registry import lookup, on_trial
-from backprop_jax.engine.units import default_float
+from backprop_jax.meshes import surroundings
 from backprop_jax.twins import Replayed
 
 
@@ -71,7 +71,7 @@ class Reading:
 
     def staged(self, function: Callable) -> Callable:
         """Returns a function that reads this way, as it is to be staged: see `Replayed`."""
-        return Replayed(function, lambda: (default_float(), cutting.get(), readings.get()))
+        return Replayed(function, lambda: (surroundings(), cutting.get(), readings.get()))
 
 
 AS_IT_STANDS = Reading()

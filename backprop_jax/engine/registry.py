@@ -34,6 +34,7 @@ from jax.extend.core import Primitive
 
 from backprop_jax.engine.cotangents import arrays, fit, instantiate, is_differentiable
 from backprop_jax.engine.units import Structured, Unit, build_unit
+from backprop_jax.meshes import surroundings, where_types_say
 from backprop_jax.programs import Program
 
 OPERANDS = ("x", "y", "w")
@@ -86,6 +87,7 @@ class Row:
             return list(self.columns)  # type: ignore[arg-type]
         return [c for c, a in zip(self.columns, active, strict=False) if a and type(c) is Column]
 
+    @where_types_say
     def pull(self, node: Any, cotangents: list) -> list:
         """Returns the cotangents of the operands, None where there is none."""
         cotangents = arrays(cotangents)
@@ -144,15 +146,18 @@ def call_elementwise(formula: Callable, params: dict, arrays: tuple) -> Any:
     For speed alone: numbers run it compiled, a program that is staged gets its equations as is.
     """
     types = tuple(map(jax.typeof, arrays))
-    program, compiled = trace_formula(formula, tuple(params.items()), types)
+    program, compiled = trace_formula(formula, tuple(params.items()), types, surroundings())
     if any(isinstance(array, Tracer) for array in arrays):
         return (program(*arrays) or [None])[0]
     return compiled(*arrays)
 
 
 @functools.lru_cache(maxsize=8192)
-def trace_formula(formula: Callable, params: tuple, avals: tuple) -> tuple[Program, Callable]:
+def trace_formula(
+    formula: Callable, params: tuple, avals: tuple, around: tuple
+) -> tuple[Program, Callable]:
     """Returns a formula's program for arrays of these types, and the formula compiled."""
+    del around  # the surroundings, part of the key
     formula = functools.partial(formula, **dict(params))
     return Program(jax.make_jaxpr(formula)(*avals)), jax.jit(formula)
 

@@ -12,7 +12,7 @@ from backprop_jax.dtypes import enabling_for
 from backprop_jax.engine import cotangents as ct
 from backprop_jax.engine.jaxprs import needed_for, variables
 from backprop_jax.errors import MissingRule
-from backprop_jax.meshes import put
+from backprop_jax.meshes import on_mesh_of, put
 from backprop_jax.programs import at
 
 
@@ -86,7 +86,8 @@ def reverse(
     for node in reversed(nodes):
         if not any(slot in pending for slot in node.results):
             continue
-        with at(node.source), enabling_for((*node.operand_avals, *node.result_avals)):
+        avals = (*node.operand_avals, *node.result_avals)
+        with at(node.source), enabling_for(avals), on_mesh_of(avals):
             cotangents = [ct.whole(pending.pop(slot, None)) for slot in node.results]
             try:
                 gradients = pull(node, cotangents)

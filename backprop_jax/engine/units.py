@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from backprop_jax.engine.jaxprs import IN_PLACE
 from backprop_jax.engine.logs import log, paired
+from backprop_jax.meshes import surroundings
+from backprop_jax.programs import IN_PLACE
 from backprop_jax.twins import first_of_all
 
 
@@ -49,7 +50,7 @@ class Structured:
     def unit(self, active: tuple[bool, ...], params: dict, reading: Any) -> tuple[Unit, Unit]:
         """Returns the unit to be staged and the same compiled, for eager calls; both are cached."""
         params = first_of_all(params)
-        return build_unit(self.build, active, tuple(params.items()), default_float(), reading)
+        return build_unit(self.build, active, tuple(params.items()), surroundings(), reading)
 
     def pull(self, node: Any, cotangents: list) -> list:
         """Returns the cotangents of the operands, None where there is none."""
@@ -58,20 +59,15 @@ class Structured:
         return gradients
 
 
-def default_float() -> Any:
-    """Returns the dtype that a Python float has now: float64 if x64 is enabled, else float32."""
-    return jax.dtypes.canonicalize_dtype(float)
-
-
 @functools.lru_cache(maxsize=2048)
 def build_unit(
-    build: Callable, active: tuple, params: tuple, default: Any, reading: Any
+    build: Callable, active: tuple, params: tuple, around: tuple, reading: Any
 ) -> tuple[Unit, Unit]:
-    """Returns a unit, plain and compiled; `default`, the dtype of a float, is part of the key.
+    """Returns a unit, plain and compiled; `around`, the surroundings, is part of the key.
 
     `reading` says how rules are read within the unit, too.
     """
-    del default
+    del around
     with reading.in_force():
         unit = build(active, **dict(params))
     halves = reading.within(unit.forward), reading.within(paired(unit.backward))

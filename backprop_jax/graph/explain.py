@@ -12,8 +12,8 @@ import numpy as np
 
 from backprop_jax.arguments import check_scalar, function_name
 from backprop_jax.check.paths import operand_names, paths_of
+from backprop_jax.dtypes import default_float
 from backprop_jax.engine import cotangents as ct
-from backprop_jax.engine.units import default_float
 from backprop_jax.graph import chain, dot, drawing, page, tree
 from backprop_jax.graph.building import Builder
 from backprop_jax.graph.folded import picture

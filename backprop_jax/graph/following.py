@@ -11,9 +11,10 @@ from jax.extend.core import ClosedJaxpr, Primitive, primitives
 from jax.extend.source_info_util import current
 
 from backprop_jax.dependence import arities
-from backprop_jax.engine.jaxprs import as_function, runs_in_place
+from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.errors import here
 from backprop_jax.graph.frames import Frame
+from backprop_jax.programs import runs_in_place
 from backprop_jax.rules.calls import composed_of, composite_p
 from backprop_jax.rules.functions import own_rule
 from backprop_jax.rules.trips import in_lockstep

@@ -17,8 +17,8 @@ from jax.extend.core import primitives
 
 from backprop_jax.engine.reading import cutting
 from backprop_jax.engine.reverse import missing_p
-from backprop_jax.engine.units import Unit, default_float
-from backprop_jax.meshes import explicit, of_cotangents
+from backprop_jax.engine.units import Unit
+from backprop_jax.meshes import explicit, of_cotangents, surroundings
 from backprop_jax.partition.keeping import AS_MADE
 from backprop_jax.partition.residuals import Split, split
 from backprop_jax.programs import Program
@@ -44,7 +44,7 @@ def remembered(
     known = units.get(closed)
     if known is None:
         known = units.setdefault(closed, [])
-    wanted = active, key, default_float(), cutting.get(), reading
+    wanted = active, key, surroundings(), cutting.get(), reading
     for what, unit in known:
         if what == wanted:
             return unit

@@ -19,11 +19,12 @@ import numpy as np
 from jax.extend import source_info_util
 
 from backprop_jax.dtypes import size_in_bytes
-from backprop_jax.engine.jaxprs import bound, evaluate, held, runs_in_place, variables
+from backprop_jax.engine.jaxprs import bound, evaluate, held, variables
 from backprop_jax.engine.registry import lookup
 from backprop_jax.engine.units import Structured
 from backprop_jax.partition.choice import is_dear
 from backprop_jax.partition.keeping import Keeping, Partition
+from backprop_jax.programs import runs_in_place
 
 #: How many segments are tried.
 COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)

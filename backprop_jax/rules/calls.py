@@ -15,7 +15,7 @@ from jax.extend.core import ClosedJaxpr, Primitive, primitives, set_current_trac
 from jax.extend.source_info_util import current
 
 from backprop_jax.engine.cotangents import instantiate
-from backprop_jax.engine.jaxprs import as_function, runs_in_place
+from backprop_jax.engine.jaxprs import as_function
 from backprop_jax.engine.logs import log, paired
 from backprop_jax.engine.reading import cutting
 from backprop_jax.engine.registry import (
@@ -35,6 +35,7 @@ from backprop_jax.errors import MissingReverse, here, message
 from backprop_jax.partition.keeping import choices, within
 from backprop_jax.partition.remembered import remembered
 from backprop_jax.partition.residuals import Split, split
+from backprop_jax.programs import runs_in_place
 from backprop_jax.rules.functions import own_rule
 from backprop_jax.rules.models import primitive_of
 

@@ -15,7 +15,7 @@ import jax
 from jax.extend.core import set_current_trace
 
 from backprop_jax.engine.custom import functions
-from backprop_jax.engine.jaxprs import IN_PLACE
+from backprop_jax.programs import IN_PLACE
 
 
 class Given(threading.local):

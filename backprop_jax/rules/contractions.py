@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 from jax import lax
-from jax.sharding import PartitionSpec
 
 from backprop_jax.engine.cotangents import convert, zeros
 from backprop_jax.engine.registry import bilinear, dear_to_recompute
-from backprop_jax.meshes import explicit, of_cotangents
+from backprop_jax.meshes import place_of
 
 
 def remaining(count: int, *used: Sequence[int]) -> list[int]:
@@ -34,7 +33,7 @@ def dot_of_x(g: Any, x: Any, y: Any, *, dimension_numbers: tuple, precision: Any
     x_contracted = [axis for _, axis in sorted(zip(y_contract, x_contract, strict=True))]
     order = [*x_batch, *x_kept, *x_contracted]
     options = {"precision": precision, "preferred_element_type": g.dtype}
-    product = lax.dot_general(g, y, dims, **options, out_sharding=of_product(x, order))
+    product = lax.dot_general(g, y, dims, **options, out_sharding=place_of(x, order))
     return rearrange(product, order, x.dtype)
 
 
@@ -55,21 +54,8 @@ def dot_of_y(g: Any, x: Any, y: Any, *, dimension_numbers: tuple, precision: Any
     y_contracted = [axis for _, axis in sorted(zip(x_contract, y_contract, strict=True))]
     order = [*y_batch, *y_contracted, *y_kept]
     options = {"precision": precision, "preferred_element_type": g.dtype}
-    product = lax.dot_general(*factors, dims, **options, out_sharding=of_product(y, order))
+    product = lax.dot_general(*factors, dims, **options, out_sharding=place_of(y, order))
     return rearrange(product, order, y.dtype)
-
-
-def of_product(operand: Any, order: Sequence[int]) -> Any:
-    """Returns where the product is to live whose axis i is the operand's `order[i]`, or None.
-
-    On a mesh of explicit axes it has to be said: a sum over an axis may stay a sum of terms.
-    """
-    if not explicit(operand):
-        return None
-    sharding = of_cotangents(operand).sharding
-    entries = [sharding.spec.partitions[i] for i in order]
-    sums = {"unreduced": sharding.spec.unreduced, "reduced": sharding.spec.reduced}
-    return sharding.update(spec=PartitionSpec(*entries, **sums))
 
 
 def rearrange(product: Any, order: Sequence[int], dtype: Any) -> Any:

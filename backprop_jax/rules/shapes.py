@@ -6,6 +6,7 @@ import numpy as np
 from jax import lax
 
 from backprop_jax.engine.registry import linear, pullback
+from backprop_jax.meshes import place_of
 from backprop_jax.rules import parts
 
 
@@ -19,10 +20,9 @@ def sum_broadcast(g: Any, x: Any, *, shape: tuple, broadcast_dimensions: tuple) 
 
 def undo_reshape(g: Any, x: Any, *, dimensions: tuple | None = None) -> Any:
     """Returns g in the operand's shape; `dimensions` is the order its axes were read in."""
-    if dimensions is None:
-        return lax.reshape(g, x.shape)
-    transposed = lax.reshape(g, [x.shape[i] for i in dimensions])
-    return lax.transpose(transposed, np.argsort(dimensions))
+    order = range(x.ndim) if dimensions is None else dimensions
+    shaped = lax.reshape(g, [x.shape[i] for i in order], out_sharding=place_of(x, order))
+    return shaped if dimensions is None else lax.transpose(shaped, np.argsort(dimensions))
 
 
 def of_padded(g: Any, x: Any, *, padding_config: tuple) -> Any:

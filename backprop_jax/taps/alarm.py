@@ -21,8 +21,8 @@ from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr
 
 from backprop_jax.arguments import Wanted, function_name
+from backprop_jax.dtypes import default_float
 from backprop_jax.engine.jaxprs import as_function
-from backprop_jax.engine.units import default_float
 from backprop_jax.rules.strong import any_of, is_wild
 from backprop_jax.staged import Arguments
 from backprop_jax.taps.births import is_number

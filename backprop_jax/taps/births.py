@@ -15,10 +15,9 @@ import jax
 from jax import lax
 from jax.extend.core import take_current_trace
 
-from backprop_jax.dtypes import is_inexact
+from backprop_jax.dtypes import default_float, is_inexact
 from backprop_jax.engine.registry import Column, Row, lookup
 from backprop_jax.engine.sweep import sweep
-from backprop_jax.engine.units import default_float
 from backprop_jax.rules.elementary import is_complex
 from backprop_jax.rules.strong import any_of, is_wild
 from backprop_jax.rules.trips import TRIP

@@ -167,7 +167,7 @@ def reaches(test: Any, cls: type | None) -> bool:
             return True
         waiting += [cell.cell_contents for cell in function.__closure__ or () if holds(cell)]
         here = function.__globals__ if function.__module__ == test.__module__ else {}
-        waiting += [here.get(name) or getattr(cls, name, None) for name in names]
+        waiting += [here.get(name, getattr(cls, name, None)) for name in names]
     return False
 
 
