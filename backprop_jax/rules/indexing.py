@@ -18,6 +18,7 @@ from backprop_jax.engine.registry import (
     structured,
 )
 from backprop_jax.engine.units import Unit
+from backprop_jax.meshes import placed
 from backprop_jax.rules import parts
 from backprop_jax.rules.models import reverse_of
 from backprop_jax.rules.parts import zeros_of
@@ -87,6 +88,12 @@ def read_where_written(x: Any, i: Any, u: Any, numbers: Any, **options: Any) -> 
     return lax.gather(x, i, places, tuple(sizes), fill_value=0, **options)
 
 
+def zeros_placed(x: Any) -> Any:
+    """Returns zeros of a type that may say where they live."""
+    where = placed(x)
+    return lax.full(x.shape, 0, x.dtype, sharding=where) if where else zeros_of(x)
+
+
 @structured(lax.scatter_p)
 def scatter(
     active: tuple[bool, ...],
@@ -106,13 +113,16 @@ def scatter(
         return scatter_apply(active, ClosedJaxpr(update_jaxpr, update_consts), numbers, options)
 
     def forward(x: Any, i: Any, u: Any) -> tuple[list, list]:
-        shape_of_u = lax.full((0, *u.shape), 0, u.dtype)  # no elements: nothing to keep
-        return [lax.scatter(x, i, u, numbers, **options)], [shape_of_u]
+        where = placed(jax.typeof(u))
+        where = where and where.update(spec=jax.P(None, *where.spec.partitions))
+        type_of_u = lax.full((0, *u.shape), 0, u.dtype, sharding=where)  # nothing to keep
+        return [lax.scatter(x, i, u, numbers, **options)], [type_of_u]
 
     def backward(operands: list, kept: list, cotangents: list) -> list:
         (i,), (g,) = operands, cotangents
-        u = jax.ShapeDtypeStruct(kept[0].shape[1:], kept[0].dtype)
-        of_x = lax.scatter(g, i, zeros_of(u), numbers, **options) if active[0] else None
+        kind, (_, *spec) = jax.typeof(kept[0]), jax.typeof(kept[0]).sharding.spec.partitions
+        u = kind.update(shape=kind.shape[1:], sharding=kind.sharding.update(spec=jax.P(*spec)))
+        of_x = lax.scatter(g, i, zeros_placed(u), numbers, **options) if active[0] else None
         if not active[2]:
             return [of_x, None, None]
         of_u = read_where_written(g, i, u, numbers, **options)

@@ -10,6 +10,7 @@ from jax import lax
 from backprop_jax.engine.cotangents import zeros
 from backprop_jax.engine.registry import dear_to_recompute, pullback, structured
 from backprop_jax.engine.units import Unit
+from backprop_jax.meshes import placed
 
 
 def put_back(g: Any, places: Any, aval: Any, axis: int) -> Any:
@@ -36,7 +37,8 @@ def sort(active: tuple[bool, ...], *, dimension: int, is_stable: bool, num_keys:
     """
 
     def forward(*operands: Any) -> tuple[list, list]:
-        places = lax.broadcasted_iota(np.dtype("int32"), operands[0].shape, dimension)
+        shape, where = operands[0].shape, placed(jax.typeof(operands[0]))
+        places = lax.broadcasted_iota(np.dtype("int32"), shape, dimension, out_sharding=where)
         options = {"dimension": dimension, "is_stable": is_stable, "num_keys": num_keys}
         *results, places = lax.sort((*operands, places), **options)
         return results, [places]

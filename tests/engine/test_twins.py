@@ -173,6 +173,7 @@ def test_a_rule_of_a_users_in_a_loop_is_the_one_it_has_now():
         np.testing.assert_allclose(bp.grad(loss)(X), jax.grad(loss)(X), rtol=1e-6)
 
 
+@pytest.mark.usefixtures("the_book_as_it_was")
 def test_a_rule_that_comes_later_is_found():
     """Also within a loop that was met before, and was an error."""
     twice_p = Primitive("twice_later")

@@ -57,6 +57,8 @@ FUNCTIONS: dict[str, Callable] = {
     "tile":         lambda x: jnp.tile(x, (1, 2)),
     "convolution":  convolved,
     "automatic":    auto_axes(lambda x: jnp.cumsum(jnp.sin(x)[::-1], 0), out_sharding=P()),
+    "sort":         lambda x: lax.sort(x, dimension=1),
+    "written":      jax.vmap(lambda row: row.at[1].set(row[0] ** 2)),
     "in a scan":    lambda x: lax.scan(lambda c, _: (auto_axes(lambda c: jnp.sin(c) * 2, out_sharding=P("i"))(c), None), x, length=3)[0],
     "renamed":      renamed,
     "checkpoint":   jax.checkpoint(lambda x: jnp.sin(jnp.sin(x))),
