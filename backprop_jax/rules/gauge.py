@@ -53,13 +53,29 @@ def largest(x: Any, axes: int) -> Any:
     return lax.expand_dims(top, (top.ndim, top.ndim + 1))
 
 
-def is_small(x: Any, unit: Any, axes: int = 2) -> Any:
+def is_small(x: Any, unit: Any, axes: int = 2, times: Any = 1.0) -> Any:
     """Returns where x is zero but for rounding, in units of the largest element of `unit`.
 
     What is said of zeros is constant: `unit` is a matrix, or a vector if `axes` is 1.
     """
     x, unit = lax.stop_gradient(x), lax.stop_gradient(unit)
-    return lax.abs(x) <= bound(unit) * largest(unit, axes)
+    return lax.abs(x) <= bound(unit) * times * largest(unit, axes)
+
+
+def doubt(w: Any) -> Any:
+    """Returns, as a column, by how much cotangents are rounded more than eigenvalues are.
+
+    Eigenvalues are rounded in units of the largest, and the slope of a loss, of a logarithm for
+    one, may vary by the size of each. It is no more than leaves half of the digits. Of a second
+    derivative of values alone, w̄ is of other vectors where eigenvalues are equal: to take that for
+    one of unequal ones would be wrong, so the same holds for vᴴ v̄.
+    """
+    size = lax.abs(m.column(lax.stop_gradient(w)))
+    top = largest(size, 2)
+    least = top * (bound(w) / float(np.finfo(w.dtype).eps) ** 0.5)
+    size = lax.max(size, spread(least, size))
+    size = lax.max(size, lax.full_like(size, float(np.finfo(w.dtype).tiny)))
+    return lax.max(lax.full_like(size, 1), top / size)
 
 
 def quotient(a: Any, gap: Any, spectrum: Any, unit: Any) -> Any:
@@ -137,12 +153,14 @@ def of_spectrum(
     here = m.on_diagonal(gap)
     same = is_small(gap, w, axes=1)
     skew = (a - m.adjoint(a)) / 2
-    tied = same & ~here & is_small(skew, unit)
+    many = doubt(w)
+    many = lax.max(spread(many, same), spread(m.transposed(many), same))
+    tied = same & ~here & is_small(skew, unit, times=many)
     gap = lax.select(here, spread(m.row(turn), gap), gap)
     gap = lax.select(tied, lax.full_like(gap, np.inf), gap)
     both = m.diagonal_matrix(of_w, a.dtype)
     inner = lax.select(spread(asked, both), both, alone) + quotient(skew, gap, w, unit)
-    within, rho, whole = of_subspace(a, of_w, w, same, tied, unit, asked)
+    within, rho, whole = of_subspace(a, of_w, w, same, tied, unit, inner, asked)
     within = lax.select(tied & ~spread(asked, tied), alone, within)
     inner = lax.select(tied | whole, within, inner)
     if beside is None:
@@ -198,7 +216,7 @@ def turn(w: Any, dtype: Any) -> Any:
 
 
 def of_subspace(
-    a: Any, of_w: Any, w: Any, same: Any, tied: Any, unit: Any, asked: Any
+    a: Any, of_w: Any, w: Any, same: Any, tied: Any, unit: Any, beside: Any, asked: Any
 ) -> tuple[Any, Any, Any]:
     """Returns ρ (a + aᴴ)/2 in each subspace of equal eigenvalues, NaN if the cotangent cannot tell.
 
@@ -211,6 +229,7 @@ def of_subspace(
     """
     moving, moving_w = a, of_w
     a, of_w = lax.stop_gradient(a), lax.stop_gradient(of_w)
+    most = lax.max(largest(of_w, 1), largest(lax.stop_gradient(beside), 2))
 
     def total(values: Any) -> Any:
         wide = spread(m.row(values), same)
@@ -219,7 +238,7 @@ def of_subspace(
         )
 
     def none(errors: Any) -> Any:
-        return total(lax.abs(errors)) <= bound(unit) * largest(of_w, 1)
+        return total(lax.abs(errors)) <= bound(unit) * doubt(w) * most
 
     def fitting(x: Any) -> tuple[Any, Any]:
         square = total(x * x)

@@ -142,6 +142,30 @@ def test_a_second_derivative_of_equal_eigenvalues_is_right_for_a_sum_and_nan_for
         assert jnp.isnan(bp.grad(lambda x: jnp.sum(slopes(x)))(jnp.eye(2))).any()  # noqa: B023
 
 
+def test_a_second_derivative_where_small_eigenvalues_are_equal_up_to_rounding():
+    def entropy(x: jax.Array) -> jax.Array:
+        w = jnp.linalg.eigvalsh(x)
+        return -jnp.sum(w * jnp.log(w))
+
+    def ours(size: jax.Array, at: jax.Array) -> jax.Array:
+        outer = lambda at: jnp.outer(H[0] + at * P[0], H[0] + at * P[0])  # noqa: E731
+        return bp.grad(bp.grad(lambda at: entropy(outer(at) + size * jnp.eye(4))))(at)
+
+    def truth(size: jax.Array, at: jax.Array) -> jax.Array:
+        top = lambda at: jnp.sum((H[0] + at * P[0]) ** 2) + size  # noqa: E731
+        return jax.grad(jax.grad(lambda at: -top(at) * jnp.log(top(at))))(at)
+
+    sizes = jnp.array([1e-1, 1e-3, 1e-5, 1e-7])
+    compiled, oracle = (jax.jit(jax.vmap(each, (0, None))) for each in (ours, truth))
+    agrees(compiled(sizes, 0.4), oracle(sizes, 0.4), 1e-10)
+
+
+def test_a_product_of_small_eigenvalues_is_not_taken_for_a_sum():
+    x = Q @ np.diag([1e-3, 1e-3, 2.0, 5.0]) @ Q.T
+    slopes = bp.grad(lambda x: jnp.prod(jnp.linalg.eigvalsh(x)))
+    assert jnp.isnan(jax.jit(bp.grad(lambda x: jnp.sum(P * slopes(x))))(x)).any()
+
+
 def second(grad: Callable, function: Callable) -> Callable:
     """Returns the second derivative of a weighted sum: of x, weights and a direction."""
 
