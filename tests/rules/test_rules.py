@@ -13,7 +13,7 @@ import pytest
 
 import backprop_jax as bp
 from backprop_jax.engine.cotangents import is_differentiable
-from backprop_jax.engine.registry import book, lookup
+from backprop_jax.engine.registry import book, lookup, strangers
 from tests.rules.case import (
     Case,
     assert_close,
@@ -323,6 +323,6 @@ def test_every_primitive_of_the_book_is_tried():
     untried = {str(primitive) for primitive in book if primitive not in from_cases}
     untried -= COLLECTIVE | OF_SHARDS
     untried -= {"pure_callback", "io_callback", "custom_vmap_call"}  # see test_errors
-    untried -= {"nonbatchable", "select_if_vmap"}  # once met, see test_libraries
+    untried -= set(strangers)  # once met, see test_libraries and test_sparse
     untried -= {"from_edtype", "to_edtype"}  # see test_extended_dtypes
     assert not untried, f"add a case for {sorted(untried)}"
