@@ -1,9 +1,6 @@
 # ruff: noqa: E501 (rows of a table stay rows)
 """Meshes of explicit axes, where types say where a value lives; once more with four devices."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
 import jax
@@ -14,6 +11,7 @@ from jax import lax
 from jax.sharding import AxisType, PartitionSpec, auto_axes, reshard, use_abstract_mesh
 
 import backprop_jax as bp
+from tests.rules.devices import passes_on
 
 P = PartitionSpec
 X = np.sin(np.arange(32.0)).reshape(8, 4) + 2
@@ -105,7 +103,4 @@ def test_a_program_made_on_one_mesh_is_not_put_on_another():
 
 @pytest.mark.slow
 def test_on_four_devices():
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-m", "not slow", __file__]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:]
+    passes_on(4, __file__)

@@ -1,9 +1,6 @@
 # ruff: noqa: E501 (rows of a table stay rows)
 """`shard_map`, on as many devices as there are; and once more in a process that has four."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +12,7 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 import backprop_jax as bp
+from tests.rules.devices import passes_on
 
 X = np.linspace(-1.0, 2.0, 8)
 ACROSS, EVERYWHERE = PartitionSpec("i"), PartitionSpec()
@@ -213,7 +211,4 @@ def test_what_is_at_hand_is_not_stored_again():
 
 @pytest.mark.slow
 def test_on_four_devices():
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-m", "not slow", __file__]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:]
+    passes_on(4, __file__)
