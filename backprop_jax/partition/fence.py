@@ -26,14 +26,20 @@ fence_p = Primitive("fence")
 fence_p.multiple_results = True
 
 
-def fence(values: Sequence, after: Sequence, firm: bool) -> list:
+def fence(values: Sequence, after: Sequence, firm: bool) -> tuple[list, list]:
     """Returns the values as ones that the compiler meets when one of `after` is there, no sooner.
+
+    And all of `after`: that one has passed, too, so the compiler has it whole. It would else make
+    the one number it asks for by itself, and the whole where that is read, perhaps far behind.
 
     The numbers are the same. For JAX's own differentiation it is the identity, too. A fence that is
     not firm stands for partitions alone: what is computed from its values belongs to the way back.
     """
-    clocks = clocks_among(after)
-    return passed(lambda *raws: hide(firm, clocks[0], [*raws]), values) if clocks else list(values)
+    clocks = clocks_among(after)[:1] if values else []
+    if not clocks:
+        return list(values), list(after)
+    *behind, clock = passed(lambda *raws: hide(firm, [*raws]), [*values, *clocks])
+    return behind, [clock if g is clocks[0] else g for g in after]
 
 
 def covering(candidates: Sequence, equations: Sequence) -> list:
@@ -84,15 +90,15 @@ def passed(through: Callable[..., list], values: Sequence) -> list:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def hide(firm: bool, clock: Any, values: list) -> list:
-    """Returns the values behind a fence."""
-    return fence_p.bind(clock, *values, firm=firm)
+def hide(firm: bool, values: list) -> list:
+    """Returns the values behind a fence, which is passed once the last of them is there."""
+    return fence_p.bind(*values, firm=firm)
 
 
 @hide.defjvp
 def hide_jvp(firm: bool, primals: tuple, tangents: tuple) -> tuple:
     """The identity: what moves the values moves the same numbers behind the fence."""
-    return hide(firm, *primals), tangents[1]
+    return hide(firm, *primals), tangents[0]
 
 
 def is_key(x: Any) -> bool:
@@ -111,16 +117,16 @@ def of_kind(x: Any, like: Any) -> Any:
 
 
 @fence_p.def_abstract_eval
-def avals(clock: Any, *values: Any, firm: bool) -> list:
+def avals(*values: Any, firm: bool) -> list:
     """Returns the types of the values."""
-    del clock, firm
+    del firm
     return list(values)
 
 
 @fence_p.def_impl
-def identity(clock: Any, *values: Any, firm: bool) -> list:
+def identity(*values: Any, firm: bool) -> list:
     """Returns the values: where there is no program, there is nothing to merge."""
-    del clock, firm
+    del firm
     return list(values)
 
 
@@ -129,20 +135,21 @@ def barrier(*values: Any) -> list:
     return list(lax.optimization_barrier(values))
 
 
-def stay(clock: Any, *values: Any, firm: bool) -> list:
+def stay(*values: Any, firm: bool) -> list:
     """Hides the values behind the barrier: for accelerators it stays until all has been merged."""
-    return barrier(clock, *values)[1:] if firm else list(values)
+    return barrier(*values) if firm else list(values)
 
 
-def idle_loop(clock: Any, *values: Any, firm: bool) -> list:
+def idle_loop(*values: Any, firm: bool) -> list:
     """Hides the values in a loop that makes no trip, which the compiler cannot know.
 
     XLA for processors drops its barriers before it looks for what is equal. A loop stays: it goes
-    on if a number of the cotangent is NaN and zero at once. It costs a copy.
+    on if a number of the last value is NaN and zero at once. It costs a copy.
     """
     if not firm:
         return list(values)
-    clock, *passed = barrier(clock, *values)
+    passed = barrier(*values)
+    clock = passed[-1]
     number = one_of(lax.real(clock) if is_complex(clock) else clock)
     never = lax.bitwise_and(lax.ne(number, number), lax.eq(number, lax.full_like(number, 0)))
 
@@ -162,7 +169,7 @@ def is_complex(x: Any) -> bool:
 
 
 class Passing:
-    """The rule of a fence: it lets a cotangent through. Its clock is no operand."""
+    """The rule of a fence: it lets a cotangent through."""
 
     kind = "linear"
 
@@ -188,7 +195,7 @@ def write_down(primitive: Primitive, tape: Any, tracers: Sequence, params: dict)
 
 def batched(operands: Sequence, axes: Sequence, **params: Any) -> tuple:
     """Returns the fence of batches, which is that of the values."""
-    return fence_p.bind(*operands, **params), axes[1:]
+    return fence_p.bind(*operands, **params), axes
 
 
 mlir.register_lowering(fence_p, mlir.lower_fun(stay, multiple_results=True))

@@ -229,7 +229,7 @@ class Split:
             at_hand = dict(zip(held, [*operands, *kept], strict=True))
             for firm in (True, False):
                 group = [v for v in hidden if (v not in seen) == firm]
-                behind = fence([at_hand[v] for v in group], cotangents, firm)
+                behind, cotangents = fence([at_hand[v] for v in group], cotangents, firm)
                 at_hand.update(zip(group, behind, strict=True))
             behind = pin([at_hand[v] for v in pins], () if pinned == "alone" else cotangents)
             at_hand.update(zip(pins, behind, strict=True))

@@ -17,10 +17,11 @@ from typing import Any
 import jax
 import numpy as np
 from jax.extend import source_info_util
+from jax.extend.core import Literal
 
 from backprop_jax.dtypes import size_in_bytes
 from backprop_jax.engine.jaxprs import bound, evaluate, held, variables
-from backprop_jax.engine.registry import lookup
+from backprop_jax.engine.registry import OPERANDS, Constant, Row, lookup
 from backprop_jax.engine.units import Structured
 from backprop_jax.partition.choice import is_dear
 from backprop_jax.partition.keeping import Keeping, Partition
@@ -64,6 +65,36 @@ def is_loop(equation: Any) -> bool:
     return bool(held(equation.params)) and is_dear(equation)
 
 
+def read_back(equations: Sequence) -> set:
+    """Returns the variables that the rules of these equations read, or what those are made of.
+
+    What is made of one value and needs nothing for its own way back, as `x + 1`, costs no memory:
+    the compiler makes it once more wherever it is read.
+    """
+    source: dict = {}
+    found: set = set()
+    for equation in equations:
+        read = reads_of(equation)
+        operands = variables(equation.invars)
+        found.update(source.get(v, v) for v in read)
+        if not read and len(operands) == len(equation.outvars) == 1 and not is_dear(equation):
+            (x,), (z,) = operands, equation.outvars
+            if size_in_bytes(x.aval) <= size_in_bytes(z.aval):
+                source[z] = source.get(x, x)
+    return found
+
+
+def reads_of(equation: Any) -> list:
+    """Returns the variables that the rule of an equation reads: all, if it does not say which."""
+    rule = lookup(equation.primitive)
+    if not isinstance(rule, Row):
+        return [] if isinstance(rule, Constant) else variables(equation.invars)
+    active = [not isinstance(atom, Literal) for atom in equation.invars]
+    names = {n for column in rule.wanted(active) for n in set(column.reads) - column.shapes}
+    read = [v for n, v in zip(OPERANDS, equation.invars, strict=False) if n in names]
+    return variables([*read, *(equation.outvars if "z" in names else ())])
+
+
 @dataclasses.dataclass(frozen=True)
 class Lifetimes:
     """Which values a list of equations makes, and where each is read last.
@@ -72,12 +103,14 @@ class Lifetimes:
       made, read, size: of every value, in order: the place of the equation that makes it, of the
         last one that reads it, and its bytes.
       dear: whether it is dear to compute.
+      asked: whether the way back of these equations reads it.
     """
 
     made: np.ndarray
     read: np.ndarray
     size: np.ndarray
     dear: np.ndarray
+    asked: np.ndarray
 
     @classmethod
     def of(cls, equations: Sequence, outputs: Sequence) -> "Lifetimes":
@@ -90,8 +123,9 @@ class Lifetimes:
         for place, equation in enumerate(equations):
             read.update((v, place) for v in variables(equation.invars) if v in made)
         read.update((v, len(equations)) for v in variables(outputs) if v in made)
-        columns = ([each[v] for v in made] for each in (made, read, size, costly))
-        return cls(*(np.array(column) for column in columns))
+        asked = read_back(equations)
+        columns = [[each[v] for v in made] for each in (made, read, size, costly)]
+        return cls(*map(np.array, [*columns, [v in asked for v in made]]))
 
     def boundaries(self, count: int, keeping: Keeping) -> list[int]:
         """Returns where to cut into a number of segments: where little crosses, about evenly."""
@@ -113,8 +147,9 @@ class Lifetimes:
         return [place + 1 for place in found]
 
     def inner(self, keeping: Keeping) -> np.ndarray:
-        """Returns the bytes of every value that is computed again, zero for one that is kept."""
-        return np.where(self.dear, 0, self.size) if keeping.cheapest else self.size
+        """Returns the bytes of every value that is there again, zero for one that is kept."""
+        again = np.where(self.asked, self.size, 0)
+        return np.where(self.dear, 0, again) if keeping.cheapest else again
 
     def bytes(self, boundaries: Sequence[int], keeping: Keeping) -> int:
         """Returns what is kept, and what the largest segment computes again, together."""
@@ -122,7 +157,8 @@ class Lifetimes:
         for place in boundaries:
             kept = kept | ((self.made < place) & (self.read >= place))
         segment = np.searchsorted(boundaries, self.made, side="right")
-        again = np.bincount(segment, np.where(kept, 0, self.size), len(boundaries) + 1)
+        again = np.where(kept | ~self.asked, 0, self.size)
+        again = np.bincount(segment, again, len(boundaries) + 1)
         return int(self.size[kept].sum() + again.max())
 
 

@@ -174,33 +174,6 @@ def test_a_policy_reaches_into_branches():
     assert found["dot_general"] == 3 + 4, "three forward, four back, none again"
 
 
-def temporaries(fun: Callable, *operands: Any) -> int:
-    return jax.jit(fun).lower(*operands).compile().memory_analysis().temp_size_in_bytes
-
-
-def chain(x: Any) -> Any:
-    for _ in range(40):
-        x = jnp.tanh(x) + 0.3 * x
-    return jnp.sum(x)
-
-
-@pytest.mark.parametrize("remat", ["auto", "full"])
-def test_a_chain_takes_a_third_of_the_memory(remat):
-    """XLA would find what is computed again among what it has, were there no fence."""
-    x = np.zeros(1 << 14, np.float32)
-    plain = temporaries(bp.value_and_grad(chain), x)
-    assert temporaries(bp.value_and_grad(chain, remat=remat), x) < 0.4 * plain
-
-
-def test_a_loop_in_segments_keeps_the_root():
-    def loop(x: Any) -> Any:
-        return jnp.sum(lax.scan(lambda x, _: (jnp.sin(x), None), x, length=400)[0])
-
-    x = np.zeros(1 << 10, np.float32)
-    plain = temporaries(bp.grad(loop), x)
-    assert temporaries(bp.grad(bp.checkpoint(loop, segments=20)), x) < 0.15 * plain
-
-
 @pytest.mark.parametrize("remat", [None, "full", POLICIES.dots_saveable])
 @pytest.mark.parametrize("segments", [1, 4])
 def test_so_many_carries_are_kept_and_no_more(remat, segments):
@@ -322,7 +295,7 @@ def test_a_function_called_where_nothing_is_kept_stays_one():
         "mul",
         "reduce_sum",
     }
-    assert len(fenced.outvars) == 2
+    assert [v.aval.shape for v in fenced.outvars] == [(3,), (3,), ()]  # and the cotangent
 
 
 @pytest.mark.parametrize("named", [False, True])
