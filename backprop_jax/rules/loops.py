@@ -23,7 +23,7 @@ from backprop_jax.engine.registry import dear_to_recompute, rerun, structured
 from backprop_jax.engine.sweep import sweep
 from backprop_jax.engine.units import Unit
 from backprop_jax.meshes import full
-from backprop_jax.partition.keeping import in_force, within
+from backprop_jax.partition.keeping import CHEAPEST, in_force, within
 from backprop_jax.partition.residuals import Split, split
 from backprop_jax.partition.sums import after_last, before_first
 from backprop_jax.partition.whole import Whole
@@ -196,7 +196,8 @@ def scan(
     if (count := keeping.segments(length)) < length:
         shape = consts, carry, length, reverse, unroll
         with within(dataclasses.replace(keeping, carries=None)):
-            return split(in_segments(jaxpr, shape, count), active).unit()
+            # The carries that enter the segments are kept, whatever may be kept of a trip.
+            return split(in_segments(jaxpr, shape, count), active, keeping=CHEAPEST).unit()
     body_active = tuple(carried_activity(jaxpr, active, consts, carry))
     free = [True] * consts + [False] * carry + [True] * stacked
     fixed = [True] * consts + [False] * (carry + stacked)
