@@ -38,6 +38,7 @@ class Effort(NamedTuple):
     Attributes:
       seconds: how long one measurement of a step should take, by repeating it.
       budget: no further round begins after that, once there were two.
+      runs: how long all rounds of steps may take: a slow one needs more than two to say something.
       clock: what runs are timed with.
     """
 
@@ -48,11 +49,12 @@ class Effort(NamedTuple):
     cold: int
     seconds: float
     budget: float
+    runs: float
     clock: Clock = time.perf_counter
 
 
-FULL = Effort(steps=25, traces=9, compiles=5, eager=7, cold=1, seconds=0.03, budget=4.0)
-QUICK = Effort(steps=2, traces=1, compiles=1, eager=1, cold=1, seconds=0.002, budget=0.1)
+FULL = Effort(steps=25, traces=9, compiles=5, eager=7, cold=1, seconds=0.03, budget=4.0, runs=12.0)
+QUICK = Effort(steps=2, traces=1, compiles=1, eager=1, cold=1, seconds=0.002, budget=0.1, runs=0.1)
 
 
 class Figure(NamedTuple):
@@ -92,7 +94,7 @@ def measure(
     def step(each: Sample) -> Sample:
         return lambda: sum(each() for _ in range(repeats)) / repeats
 
-    steps = in_turns({name: step(it) for name, it in once.items()}, effort.steps, effort.budget)
+    steps = in_turns({name: step(it) for name, it in once.items()}, effort.steps, effort.runs)
     found = {"step": figure(without(steps, FORWARD)), "over": over(steps)}
     found |= making(programs, workload.arguments, effort)
     if workload.eager:
