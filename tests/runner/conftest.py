@@ -1,11 +1,14 @@
 """A folder with a small experiment in it, and the command line run inside this process."""
 
+import base64
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+from matplotlib.figure import Figure
 
 from backprop_jax.cli import main
 
@@ -57,12 +60,43 @@ training: {steps: 20, batch_size: 16, log_every: 5, eval_every: 10}
 """
 
 
+EMPTY = {
+    "svg": '<svg viewBox="0 0 1 1"></svg>',
+    "png": base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAC0lEQVR4nGNgAAIAAAUAAXpeqz8AAAAASUVORK5CYII="
+    ),
+}
+"""Pictures of nothing, as a page holds one and as a file does."""
+
+
 class Result(NamedTuple):
     """What a command left behind."""
 
     code: int
     out: str
     err: str
+
+
+@pytest.fixture
+def drawn() -> None:
+    """Has the pictures of a test drawn: elsewhere all is done for them but that."""
+
+
+@pytest.fixture(autouse=True)
+def left_empty(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are left empty unless a test asks for `drawn`: of a small run they take most."""
+
+    draw = Figure.savefig
+
+    def savefig(figure: Figure, file: Any, **options: Any) -> None:
+        empty = EMPTY.get(options.get("format", ""))
+        if empty and isinstance(empty, str) == isinstance(file, io.StringIO):
+            file.write(empty)
+        else:
+            draw(figure, file, **options)
+
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(Figure, "savefig", savefig)
 
 
 @pytest.fixture

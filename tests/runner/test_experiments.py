@@ -118,6 +118,7 @@ def test_the_optimum_has_no_gradient():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("row", RUN, ids=lambda row: row[0])
 def test_a_config_keeps_its_promise(cli, folder, row):
     name, figure, side, bound, *shorter = row

@@ -228,6 +228,7 @@ def lines(folder, out, *but):
     return [x for line in found if (x := json.loads(line))["kind"] not in but]
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_run_keeps_it_and_trains_as_without_it(cli, folder):
     rate = "optimizer.learning_rate=1e-9"
     result = cli("run", "line.yaml", "--out", "with", "gradient.flow_every=5", rate)

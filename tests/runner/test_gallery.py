@@ -79,6 +79,7 @@ ELSEWHERE = {"six_ways", "steps"}
 """Comparisons, whose numbers stand in test_comparing."""
 
 
+@pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("row", LESSONS, ids=lambda row: row.name)
 def test_a_lesson_finds_its_numbers(cli, folder, row):
     config = gallery.ROOT / gallery.config_of(row.name)

@@ -17,6 +17,8 @@ from backprop_jax.runner.report.step import WORTH, is_small, step_drawn, steps_i
 from backprop_jax.runner.task import make_task
 from tests import browser
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 NASTY = "<script>document.title='taken'</script><img src=http://localhost:9/x onerror=gone()>&\"'"
 
 

@@ -43,6 +43,7 @@ def summary(folder):
     return json.loads((folder / "summary.json").read_text())
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_run_has_a_folder_of_its_own(cli, folder):
     result = cli("run", "line.yaml", "--out", "out", "gradient.check_every=10")
     out = folder / "out"

@@ -71,6 +71,7 @@ def test_what_is_no_grid_is_an_error(words, error):
 WORDS = ("sweep", "line.yaml", "optimizer.learning_rate=0.05,1e4", "seed=0..1", "training.steps=12")
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_sweep_is_done_stopped_and_gone_on_with(cli, folder, monkeypatch):
     """The third of four runs is terminated; the first two are not done again."""
     started = []
