@@ -1,6 +1,7 @@
 """What several test files share: double precision, and a book that is as it was after a test."""
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,13 @@ OPTIMISED = (
     *("rules/test_edges.py", "runner/test_engines_agree.py", "runner/test_experiments.py"),
 )
 """Where what XLA makes of a program matters: last digits, memory, and many steps of training."""
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: the garbage collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)  # traces make many objects, and few of them are cycles
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -17,6 +17,7 @@ def test_there_are_more_than_two_hundred():
     assert len({text for _, text in CASES}) > 200
 
 
+@pytest.mark.slow  # a file says nothing of the version of jax
 @pytest.mark.parametrize(("name", "text"), CASES, ids=[name for name, _ in CASES])
 def test_a_broken_file_is_told_where(cli, folder, name, text):
     for beside, content in broken.BESIDE.items():
