@@ -30,8 +30,12 @@ from backprop_jax.programs import Program
 
 
 def surroundings() -> tuple:
-    """Returns what a program depends on besides what it is given: a float's dtype, the mesh set."""
-    return default_float(), jax.sharding.get_abstract_mesh()
+    """Returns what a program depends on besides what it is given.
+
+    A float's dtype, the mesh set, and what barriers of checkpoints are made of (since jax 0.11).
+    """
+    alone = getattr(jax.config, "jax_remat_barrier_no_cotangents", False)
+    return default_float(), jax.sharding.get_abstract_mesh(), alone
 
 
 def of_cotangents(aval: Any) -> Any:

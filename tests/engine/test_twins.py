@@ -18,6 +18,7 @@ import backprop_jax as bp
 from backprop_jax.engine.jaxprs import held
 from backprop_jax.engine.units import build_unit
 from backprop_jax.errors import MissingRule, written_at
+from backprop_jax.meshes import surroundings
 from backprop_jax.twins import exact, first_of, firsts
 
 X = jnp.linspace(0.1, 0.7, 4)
@@ -291,3 +292,16 @@ def test_what_is_seen_from_outside_is_seen_each_time(capsys):
         jax.jit(lambda x: bp.grad(lambda x: lax.scan(body, x, jnp.ones((1, 4)))[0].sum())(x))(X)
     jax.effects_barrier()
     assert capsys.readouterr().out == "seen\n" * 4
+
+
+def test_a_program_is_another_where_barriers_are_others():
+    """What barriers of checkpoints are made of is asked when a rule is run: a flag of jax 0.11."""
+    flag = "jax_remat_barrier_no_cotangents"
+    there, before = hasattr(jax.config, flag), surroundings()
+    if there:
+        jax.config.update(flag, True)
+    try:
+        assert (surroundings() != before) == there
+    finally:
+        if there:
+            jax.config.update(flag, False)
