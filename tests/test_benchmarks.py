@@ -13,7 +13,7 @@ from benchmarks.__main__ import main
 from benchmarks.measure import Figure, figure, in_turns
 from benchmarks.picture import draw
 from benchmarks.report import read, rows
-from benchmarks.workloads import WORKLOADS, trained
+from benchmarks.workloads import WORKLOADS
 
 FIGURES = ("step", "over", "trace", "lower", "compile", "eager", "cold", "memory", "error")
 
@@ -56,9 +56,7 @@ def test_an_engine_that_is_not_there_is_named(monkeypatch, capsys):
     assert "no engine theirs; there are ours, jax" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(x, marks=[pytest.mark.slow] if x in trained() else []) for x in WORKLOADS]
-)
+@pytest.mark.parametrize("name", WORKLOADS)
 def test_each_workload_has_something_to_differentiate(name):
     workload = WORKLOADS[name]()
     results = jax.tree.leaves(jax.eval_shape(workload.forward, *workload.at))

@@ -79,7 +79,6 @@ ELSEWHERE = {"six_ways", "steps"}
 """Comparisons, whose numbers stand in test_comparing."""
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("drawn")
 @pytest.mark.parametrize("row", LESSONS, ids=lambda row: row.name)
 def test_a_lesson_finds_its_numbers(cli, folder, row):
