@@ -23,7 +23,6 @@ def pytest_collection_finish() -> None:
     """What was imported and collected stays: the garbage collector need not look at it again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 50)  # traces make many objects, and few of them are cycles
 
 
 @pytest.fixture(autouse=True, scope="module")
